@@ -1,0 +1,134 @@
+"""The control database: what must survive every crash. Ledger of remote jobs, watermark intervals, model aliases."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from resources.database import build_engine, open_connection
+from resources.settings import CONTROL
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from resources.intervals import Intervals
+    from resources.ledger import Ledger
+    from resources.model_aliases import ModelAliases
+
+
+class ControlDatabase(dg.ConfigurableResource):
+    """The control database at ADFML_CONTROL_URL (SQLite, PostgreSQL or SQL Server). Tables are made on first use."""
+
+    connect_timeout_seconds: int = Field(default=30, description="How long to wait for a connection or lock, seconds.")
+    _engine: Any = PrivateAttr(default=None)
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, with every table in place.
+
+        Raises:
+            SettingMissing: ADFML_CONTROL_URL.
+            Unreachable: the database does not answer.
+        """
+        with self._lock:
+            if self._engine is None:
+                self._engine = build_control_engine(CONTROL.read(), self.connect_timeout_seconds)
+        return self._engine
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of remote jobs."""
+        from resources.ledger import Ledger
+
+        return Ledger(self.engine)
+
+    @property
+    def intervals(self) -> Intervals:
+        """The watermark intervals of incremental extracts."""
+        from resources.intervals import Intervals
+
+        return Intervals(self.engine)
+
+    @property
+    def model_aliases(self) -> ModelAliases:
+        """Which version of a model is champion or challenger."""
+        from resources.model_aliases import ModelAliases
+
+        return ModelAliases(self.engine)
+
+
+def build_control_engine(url: str, timeout_seconds: int = 30) -> Engine:
+    """An engine for the control database, its tables made."""
+    import sqlalchemy as sa
+
+    from resources import control_tables
+
+    engine = build_engine(url, CONTROL, timeout_seconds)
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    else:
+        with open_connection(engine, "control", CONTROL):
+            pass
+    try:
+        control_tables.metadata.create_all(engine)
+    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
+        # Two processes may start at the same time: the other one made the table between our look and our CREATE.
+        control_tables.metadata.create_all(engine)
+    return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    if engine.url.database and engine.url.database != ":memory:":
+        Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # Transactions are begun by _begin_immediate; pysqlite's own begin would be a deferred one, which fails with
+        # "database is locked" instead of waiting when two readers want to write.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin_immediate(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def begin(engine: Engine) -> Iterator[Connection]:
+    """A transaction on the control database that sees no other writer's half: committed at the end, or not at all."""
+    isolation = {} if engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
+    with engine.connect().execution_options(**isolation) as connection, connection.begin():
+        yield connection
+
+
+def deployment_id(engine: Engine) -> str:
+    """This deployment's own id, made once: two deployments on one workspace never share a submission's token."""
+    import sqlalchemy as sa
+
+    from resources.control_tables import deployments
+
+    with begin(engine) as connection:
+        found = connection.execute(sa.select(deployments.c.id)).scalar()
+        if found:
+            return str(found)
+        new = uuid.uuid4().hex
+        connection.execute(deployments.insert().values(id=new, created_at=utc_now()))
+        return new
+
+
+def utc_now() -> datetime:
+    """Now, with its zone."""
+    return datetime.now(UTC)

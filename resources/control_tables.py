@@ -1,0 +1,98 @@
+"""The control database's tables (SQLAlchemy Core). Times are UTC, stored without zone and handed out with it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A point in time: any zone in, UTC out."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To UTC, without zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """With zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+deployments = Table(
+    "adfml_deployments",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+remote_jobs = Table(
+    "adfml_remote_jobs",
+    metadata,
+    # asset | partition | attempt: one row a submission, there before the service is called.
+    Column("submission_key", String(450), primary_key=True),
+    Column("token", String(64), nullable=False, unique=True),
+    Column("asset", String(250), nullable=False),
+    Column("collecting_asset", String(250), nullable=False),
+    Column("partition", String(150), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    # 1 for a submission somebody asked for, 2.. for the retries of it.
+    Column("try_number", Integer, nullable=False),
+    Column("max_tries", Integer, nullable=False),
+    Column("service", String(40), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("remote_id", String(200)),
+    Column("url", Text),
+    Column("remote_state", String(100)),
+    Column("message", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    # How often the service was called for this row; until when nobody else may call it.
+    Column("sends", Integer, nullable=False),
+    Column("submitter_lease_until", UtcDateTime, nullable=False),
+    Column("submitted_at", UtcDateTime),
+    Column("deadline_at", UtcDateTime, nullable=False),
+    Column("polled_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("cancel_reason", Text),
+    Column("run_id", String(64), nullable=False),
+    Column("backfill_id", String(64)),
+    # What an early collecting run left undone: asset keys to run again once the job has ended, as JSON.
+    Column("early_selection", Text),
+    Column("early_run_id", String(64)),
+    Column("collected_by", String(64)),
+    Column("collected_at", UtcDateTime),
+    Index("ix_adfml_remote_jobs_state", "service", "state", "polled_at"),
+    Index("ix_adfml_remote_jobs_partition", "collecting_asset", "partition", "attempt"),
+    Index("ix_adfml_remote_jobs_attempt", "asset", "partition", "attempt", unique=True),
+)
+
+watermark_intervals = Table(
+    "adfml_watermark_intervals",
+    metadata,
+    Column("source", String(300), primary_key=True),
+    Column("partition", String(20), primary_key=True),
+    # Watermarks are kept as the text the database gave: a float or a datetime could not hold every one of them.
+    Column("lower", String(64)),
+    Column("upper", String(64)),
+    Column("sequence", Integer, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Index("ix_adfml_watermark_sequence", "source", "sequence", unique=True),
+)
+
+model_aliases = Table(
+    "adfml_model_aliases",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("alias", String(60), primary_key=True),
+    Column("version", String(60), nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("run_id", String(64), nullable=False),
+)

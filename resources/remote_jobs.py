@@ -1,0 +1,118 @@
+"""What a remote job is, whatever service runs it: the words, the states and the interface a service has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, get_args
+
+JobState = Literal["submitting", "running", "succeeded", "failed", "cancelled"]
+"""submitting: the intent is recorded, no answer yet. running: the service has it. The others have ended."""
+
+RemoteState = Literal["running", "succeeded", "failed", "cancelled"]
+
+OUTSTANDING: tuple[JobState, ...] = ("submitting", "running")
+ENDED: tuple[JobState, ...] = tuple(state for state in get_args(JobState) if state not in OUTSTANDING)
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A row of the ledger: one submission of one partition's job. Times are UTC."""
+
+    submission_key: str
+    token: str
+    asset: str
+    collecting_asset: str
+    partition: str
+    attempt: int
+    try_number: int
+    max_tries: int
+    service: str
+    request: Mapping[str, Any]
+    state: JobState
+    created_at: datetime
+    sends: int
+    submitter_lease_until: datetime
+    deadline_at: datetime
+    run_id: str
+    remote_id: str | None = None
+    url: str | None = None
+    remote_state: str | None = None
+    message: str | None = None
+    submitted_at: datetime | None = None
+    polled_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancel_reason: str | None = None
+    backfill_id: str | None = None
+    early_selection: tuple[str, ...] | None = None
+    early_run_id: str | None = None
+    collected_by: str | None = None
+    collected_at: datetime | None = None
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in OUTSTANDING
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a transient failure may be tried again."""
+        return self.try_number < self.max_tries and self.cancel_reason is None
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """What a service calls a submitted job: its id there, and a page for people."""
+
+    remote_id: str
+    url: str | None
+
+
+@dataclass(frozen=True)
+class RemoteStatus:
+    """How a remote job stands.
+
+    Attributes:
+        state: in our words.
+        remote_state: in the service's words.
+        message: the service's own error, where there is one.
+        transient: whether a failure is worth another try (cloud failure, quota, expired).
+        unknown: whether the service's word is one we do not know; then the state is `running`.
+    """
+
+    state: RemoteState
+    remote_state: str
+    message: str | None = None
+    transient: bool = False
+    unknown: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RemoteService(Protocol):
+    """A service that runs jobs. Every call may be repeated; none holds anything but the network."""
+
+    @property
+    def name(self) -> str:
+        """The service's name in the ledger."""
+        ...
+
+    def submit(self, job: RemoteJob) -> RemoteRun:
+        """Send the job under its token: the same token gives the same remote run, however often it is sent.
+
+        Raises:
+            Unreachable: nothing was sent. Refused: it will never be taken. OutcomeUnknown: no answer came.
+        """
+        ...
+
+    def find(self, job: RemoteJob) -> RemoteRun | None:
+        """Look for a job that may have been submitted, without submitting it."""
+        ...
+
+    def poll(self, jobs: Sequence[RemoteJob], stop_at: float) -> Iterator[tuple[RemoteJob, RemoteStatus]]:
+        """How jobs stand; jobs it had no time for before `stop_at` (time.monotonic()) are left out."""
+        ...
+
+    def cancel(self, job: RemoteJob) -> None:
+        """Ask the service to stop a running job; one that has ended is no error."""
+        ...

@@ -1,0 +1,1 @@
+"""What watches: remote jobs and the runs that wait for them. Knows resources, not assets."""

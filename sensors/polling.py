@@ -1,0 +1,121 @@
+"""One look at every outstanding job of a service: submit what was meant to be, cancel, poll, retry. No Dagster here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from logging import Logger, LoggerAdapter
+
+from resources.errors import ResourceError
+from resources.ledger import Ledger
+from resources.remote_jobs import RemoteJob, RemoteService, RemoteState, RemoteStatus
+from resources.submission import cancel_job, submit_job
+
+CANCEL_GRACE = timedelta(minutes=15)
+"""How long after its deadline a job may take to stop before it counts as failed whatever the service says."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one look did.
+
+    Attributes:
+        outstanding: jobs before it.
+        polled: jobs whose status was read.
+        ended: jobs that have ended in it.
+        submitted: jobs submitted or found again.
+    """
+
+    outstanding: int
+    polled: int
+    ended: int
+    submitted: int
+
+    def describe(self) -> str:
+        """The tick in one line."""
+        return f"{self.outstanding} outstanding, {self.polled} polled, {self.ended} ended, {self.submitted} submitted"
+
+
+def advance_jobs(
+    ledger: Ledger, service: RemoteService, *, now: datetime, budget_seconds: float, log: Logger | LoggerAdapter
+) -> Tick:
+    """Bring every outstanding job of a service forward, oldest look first, within a time budget.
+
+    Whatever is not reached is first in the next tick. A service that cannot be reached gives a warning: the ledger
+    stays as it is and the next tick tries again.
+    """
+    stop_at = time.monotonic() + budget_seconds
+    jobs = ledger.list_outstanding(service.name)
+    submitted = polled = ended = 0
+    try:
+        _cancel_overdue(ledger, service, jobs, now, log)
+        jobs = ledger.list_outstanding(service.name)
+        submitted += _submit_meant(ledger, service, jobs, now, stop_at, log)
+        running = [job for job in ledger.list_outstanding(service.name) if job.remote_id is not None]
+        statuses = []
+        for job, status in service.poll(running, stop_at):
+            if status.unknown:
+                log.warning("%s is in a state this version does not know; polling goes on.", job.submission_key)
+            statuses.append((job.submission_key, _judge(job, status)))
+        polled = len(statuses)
+        for job in ledger.record_statuses(statuses):
+            ended += 1
+            log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
+        # A transient failure has left the intent of its next try.
+        submitted += _submit_meant(ledger, service, ledger.list_outstanding(service.name), now, stop_at, log)
+    except ResourceError as error:
+        log.warning("%s; the jobs stay in the ledger and are looked at again.", error)
+    return Tick(len(jobs), polled, ended, submitted)
+
+
+def _judge(job: RemoteJob, status: RemoteStatus) -> RemoteStatus:
+    """The service's word in the light of what was asked of it: a job stopped at its deadline has failed."""
+    if status.state != "cancelled" or job.cancel_reason is None:
+        return status
+    state: RemoteState = "failed" if job.cancel_reason.startswith(_DEADLINE) else "cancelled"
+    return RemoteStatus(state, status.remote_state, job.cancel_reason)
+
+
+_DEADLINE = "The deadline"
+
+
+def _cancel_overdue(
+    ledger: Ledger, service: RemoteService, jobs: Sequence[RemoteJob], now: datetime, log: Logger | LoggerAdapter
+) -> None:
+    for job in jobs:
+        reason = job.cancel_reason
+        if reason is None and now > job.deadline_at:
+            reason = f"{_DEADLINE} of {job.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
+        if reason is None:
+            continue
+        log.info("Cancelling %s: %s", job.submission_key, reason)
+        cancel_job(ledger, service, job, reason)
+        if now > job.deadline_at + CANCEL_GRACE:
+            gone = RemoteStatus("failed", job.remote_state or "UNKNOWN", f"{reason} The service did not stop the job.")
+            ledger.record_ended(job.submission_key, gone)
+
+
+def _submit_meant(
+    ledger: Ledger,
+    service: RemoteService,
+    jobs: Sequence[RemoteJob],
+    now: datetime,
+    stop_at: float,
+    log: Logger | LoggerAdapter,
+) -> int:
+    """Submit jobs whose intent is in the ledger, but no answer: their submitter died, or they are a retry."""
+    count = 0
+    for job in jobs:
+        meant = job.state == "submitting" and job.cancel_reason is None and now >= job.submitter_lease_until
+        if not meant or time.monotonic() > stop_at:
+            continue
+        try:
+            sent = submit_job(ledger, service, job)
+        except ResourceError as error:
+            log.warning("%s could not be submitted: %s", job.submission_key, error)
+            continue
+        log.info("Submitted %s: %s", sent.submission_key, sent.url or sent.remote_id)
+        count += 1
+    return count

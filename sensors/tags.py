@@ -1,0 +1,16 @@
+"""The tags by which jobs, waiting runs and the sensor find each other."""
+
+from __future__ import annotations
+
+REMOTE_JOB_TAG = "adfml/remote_job"
+"""On a run: whether it waits for a remote job."""
+
+WAITING = "waiting"
+READY = "ready"
+CANCELLED = "cancelled"
+
+ROLE_TAG = "adfml/role"
+"""On an asset: whether it submits a remote job or collects its result."""
+
+SUBMITS = "submits"
+COLLECTS = "collects"

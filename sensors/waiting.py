@@ -1,0 +1,111 @@
+"""The waiting, in one place: which runs wait for which remote job, when they go on, and what their cancelling means.
+
+To be replaced by Dagster's own suspended runs when it has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from logging import Logger, LoggerAdapter
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus
+
+from resources.ledger import Ledger
+from resources.remote_jobs import RemoteJob, RemoteService
+from resources.submission import cancel_job
+from sensors.tags import CANCELLED, READY, REMOTE_JOB_TAG, WAITING
+
+PARTITION_TAG = "dagster/partition"
+BACKFILL_TAG = "dagster/backfill"
+_BATCH = 500
+
+
+def release_runs(instance: dg.DagsterInstance, ledger: Ledger, log: Logger | LoggerAdapter) -> int:
+    """Let waiting runs go on whose remote jobs have ended, well or not: collecting tells. Returns how many."""
+    # The runs first: a job that is submitted between the two looks is then seen, not missed.
+    waiting = list(list_waiting_runs(instance, dg.DagsterRunStatus.QUEUED))
+    outstanding = _by_result(ledger)
+    released = [run for run in waiting if not any(result in outstanding for result in list_results(run))]
+    for run in released:
+        log.info("Run %s goes on: its remote jobs have ended.", run.run_id)
+        instance.add_run_tags(run.run_id, {REMOTE_JOB_TAG: READY})
+    return len(released)
+
+
+def cancel_abandoned(
+    instance: dg.DagsterInstance, ledger: Ledger, service: RemoteService, log: Logger | LoggerAdapter
+) -> int:
+    """Cancel the remote jobs of waiting runs and backfills that were cancelled. Returns how many."""
+    gone = list(list_waiting_runs(instance, dg.DagsterRunStatus.CANCELED))
+    outstanding = _by_result(ledger, service.name)
+    if not outstanding:
+        _forget(instance, gone)
+        return 0
+    # Another run may wait for the same result; the job is its too.
+    wanted = {r for run in list_waiting_runs(instance, dg.DagsterRunStatus.QUEUED) for r in list_results(run)}
+    reasons = {
+        result: f"Run {run.run_id}, which waited for it, was cancelled." for run in gone for result in list_results(run)
+    }
+    for result, job in outstanding.items():
+        if job.cancel_reason is None and _backfill_cancelled(instance, job):
+            reasons.setdefault(result, f"Backfill {job.backfill_id} was cancelled.")
+    abandoned = [(job, reasons[r]) for r, job in outstanding.items() if r in reasons and r not in wanted]
+    for job, reason in abandoned:
+        log.info("Cancelling %s: %s", job.submission_key, reason)
+        cancel_job(ledger, service, job, reason)
+    _forget(instance, gone)
+    return len(abandoned)
+
+
+def _forget(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> None:
+    for run in runs:
+        instance.add_run_tags(run.run_id, {REMOTE_JOB_TAG: CANCELLED})
+
+
+def request_early_runs(ledger: Ledger, service: RemoteService) -> Iterator[dg.RunRequest]:
+    """Runs to start again because they came before the result was there, now that the job has ended.
+
+    The run key holds the attempt: Dagster never starts one key twice.
+    """
+    for job in ledger.list_uncollected_early(service.name):
+        latest = ledger.find_latest(job.collecting_asset, job.partition)
+        if latest is None or latest.outstanding:
+            continue
+        yield dg.RunRequest(
+            run_key=f"collect|{job.submission_key}|{job.early_run_id}",
+            asset_selection=[dg.AssetKey.from_user_string(key) for key in job.early_selection or ()],
+            partition_key=job.partition,
+            tags={BACKFILL_TAG: job.backfill_id} if job.backfill_id else None,
+        )
+
+
+def list_waiting_runs(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> Iterator[dg.DagsterRun]:
+    """Runs tagged as waiting, by status."""
+    filters = dg.RunsFilter(statuses=[status], tags={REMOTE_JOB_TAG: WAITING})
+    cursor = None
+    while True:
+        runs = instance.get_runs(filters, cursor=cursor, limit=_BATCH)
+        yield from runs
+        if len(runs) < _BATCH:
+            return
+        cursor = runs[-1].run_id
+
+
+def list_results(run: dg.DagsterRun) -> list[tuple[str, str]]:
+    """What a run may collect: (asset, partition) of everything it selects."""
+    partition = run.tags.get(PARTITION_TAG)
+    if partition is None:
+        return []
+    return [(key.to_user_string(), partition) for key in run.asset_selection or ()]
+
+
+def _by_result(ledger: Ledger, service: str | None = None) -> dict[tuple[str, str], RemoteJob]:
+    return {(job.collecting_asset, job.partition): job for job in ledger.list_outstanding(service)}
+
+
+def _backfill_cancelled(instance: dg.DagsterInstance, job: RemoteJob) -> bool:
+    if job.backfill_id is None:
+        return False
+    backfill = instance.get_backfill(job.backfill_id)
+    return backfill is not None and backfill.status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
