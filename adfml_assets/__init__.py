@@ -1,0 +1,1 @@
+"""What is materialised: the Dagster code location. Archived tables, feature sets, models and scores as assets."""

@@ -6,6 +6,8 @@ A path in the lake is `container/folder/.../file`. The containers are folders lo
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -187,6 +189,23 @@ class Lake(dg.ConfigurableResource):
             raise NotFound("file", path.rpartition("/")[2], folder, neighbours) from None
         with pa.PythonFile(_SizedReader(reader), mode="r") as file:
             yield file
+
+    @contextmanager
+    def local_copy(self, path: str) -> Iterator[Path]:
+        """A path on this machine for libraries that only read such: the file itself, or a copy of a remote one.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        with self.open_file(path) as file:
+            if "://" not in self.root:
+                yield Path(self.uri(path))
+                return
+            with tempfile.TemporaryDirectory(prefix="adfml-") as folder:
+                copy = Path(folder) / path.rpartition("/")[2]
+                with copy.open("wb") as target:
+                    shutil.copyfileobj(file, target, _WRITE_BUFFER_BYTES)
+                yield copy
 
     def describe_file(self, path: str) -> WrittenFile:
         """Read a Parquet file another process wrote: its rows, size and sha256.

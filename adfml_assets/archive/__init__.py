@@ -1,0 +1,1 @@
+"""Copying SQL tables to the lake: whole tables as of now, and rows by watermark. No Dagster here."""

@@ -1,0 +1,23 @@
+"""Where a model is trained or scored: the part of a declaration that all remote jobs share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import dagster as dg
+
+
+@dataclass
+class RemoteEngine(dg.Resolvable):
+    """A remote job.
+
+    Attributes:
+        service: `databricks`.
+        job: the job's name or id in the workspace.
+        deadline_hours: after this wall-clock time the job is cancelled and has failed (the activity's timeout).
+        max_tries: how often a transient failure (cloud, quota) is tried in all (the activity's retry, plus one).
+    """
+
+    job: str
+    service: Literal["databricks"] = "databricks"
+    deadline_hours: float = 12.0
+    max_tries: int = 2

@@ -1,0 +1,236 @@
+"""`ScoredModel`: records to score, a scoring job, its scores, and the scores back in SQL, one partition a day."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from adfml_assets import lake_layout
+from adfml_assets.archived_partitions import parse_reference, require_partition
+from adfml_assets.asset_keys import features_key, job_key, model_key, scores_key, scoring_input_key, table_key
+from adfml_assets.components.remote_engine import RemoteEngine
+from adfml_assets.metadata import describe_partition
+from adfml_assets.partitions import build_daily_partitions
+from adfml_assets.remote_assets import (
+    COLLECTS_TAGS,
+    SUBMITS_POLICY,
+    SUBMITS_TAGS,
+    describe_job,
+    find_ended_job,
+    submit_remote_job,
+)
+from adfml_assets.scoring.model_choice import choose_version
+from adfml_assets.scoring.scores import FILE as SCORES_FILE
+from adfml_assets.scoring.scores import verify_scores, write_no_scores
+from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
+from adfml_assets.scoring.scoring_input import build_scoring_input
+from adfml_assets.scoring.write_back import write_back
+from resources.control import ControlDatabase, utc_now
+from resources.database import Databases
+from resources.lake import Lake
+from resources.manifest import Manifest
+
+
+@dataclass
+class WriteBack(dg.Resolvable):
+    """Where the scores go.
+
+    Attributes:
+        table: `database.schema.table`; made where it does not exist.
+        keys: the columns that identify a row.
+    """
+
+    table: str
+    keys: Sequence[str] = ("RecordId",)
+
+
+@dataclass
+class ScoredModel(dg.Component, dg.Resolvable):
+    """A model that scores what is known of a day.
+
+    Attributes:
+        name: of the model.
+        feature_set: whose newest features are scored.
+        engine: the remote job that scores.
+        write_back: the table the scores go to.
+        alias: which version scores: the one that has this alias when the job is submitted.
+        adf_pipeline: the pipeline this takes the place of, for the descriptions.
+        owners: people or `team:` names.
+    """
+
+    name: str
+    feature_set: str
+    engine: RemoteEngine
+    write_back: WriteBack
+    alias: str = "champion"
+    adf_pipeline: str | None = None
+    owners: Sequence[str] = field(default_factory=list)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Scoring input, the job that scores, the scores, and the table they are written back to."""
+        return dg.Definitions(
+            assets=[self._build_input(), self._build_job(), self._build_scores(), self._build_write_back()]
+        )
+
+    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
+        return {
+            "partitions_def": build_daily_partitions(),
+            "group_name": "scoring",
+            "kinds": kinds,
+            "owners": list(self.owners),
+            "description": what + pipeline,
+        }
+
+    def _build_input(self) -> dg.AssetsDefinition:
+        source = features_key(self.feature_set)
+
+        @dg.asset(
+            key=scoring_input_key(self.name),
+            deps=[source],
+            **self._options("The records to be scored: the features of the day's newest feature date.", {"parquet"}),
+        )
+        def scoring_input(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
+            day = context.partition_key
+            folder = lake_layout.features_folder(self.feature_set, day)
+            features = require_partition(lake, folder, source.to_user_string(), day)
+            asset = context.asset_key.to_user_string()
+            folder, manifest = build_scoring_input(
+                lake, self.name, features, day, asset=asset, now=utc_now(), run_id=context.run_id
+            )
+            shown = {"feature_date": str(manifest.facts["feature_date"])}
+            return dg.MaterializeResult(metadata={**describe_partition(lake, folder, manifest), **shown})
+
+        return scoring_input
+
+    def _build_job(self) -> dg.AssetsDefinition:
+        service = self.engine.service
+        newest_model = dg.AssetDep(model_key(self.name), partition_mapping=dg.LastPartitionMapping())
+
+        @dg.asset(
+            key=job_key(scores_key(self.name)),
+            deps=[dg.AssetDep(scoring_input_key(self.name)), newest_model],
+            tags=SUBMITS_TAGS,
+            backfill_policy=SUBMITS_POLICY,
+            required_resource_keys={service, "lake", "control"},
+            **self._options(
+                f"The scoring job `{self.engine.job}` on {service}, submitted for the version that is "
+                f"`{self.alias}` at that moment: a later change of champion changes nothing in it.",
+                {service},
+            ),
+        )
+        def scoring_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            resources = context.resources
+            records = self._require_input(resources.lake, context.partition_key)
+            if records.rows == 0:
+                context.log.info("Nothing to score on %s: no job is submitted.", context.partition_key)
+                return dg.MaterializeResult(metadata={"records": 0})
+            control: ControlDatabase = resources.control
+            version = choose_version(resources.lake, control.model_aliases, self.name, self.alias, records)
+            return submit_remote_job(
+                context,
+                control.ledger,
+                getattr(resources, service),
+                collecting_asset=scores_key(self.name),
+                request=self._build_request(resources.lake, context.partition_key, version, records),
+                deadline_hours=self.engine.deadline_hours,
+                max_tries=self.engine.max_tries,
+            )
+
+        return scoring_job
+
+    def _require_input(self, lake: Lake, day: str) -> Manifest:
+        folder = lake_layout.scoring_input_folder(self.name, day)
+        return require_partition(lake, folder, scoring_input_key(self.name).to_user_string(), day)[1]
+
+    def _build_request(self, lake: Lake, day: str, version: str, records: Manifest) -> dict[str, Any]:
+        return {
+            "job": self.engine.job,
+            # Not sent: it tells a job over other records from this one.
+            "inputs": {file.name: file.sha256 for file in records.files},
+            "parameters": {
+                "input_path": lake.uri(f"{lake_layout.scoring_input_folder(self.name, day)}/{INPUT_FILE}"),
+                "output_path": lake.uri(lake_layout.scores_folder(self.name, day)),
+                "model_path": lake.uri(lake_layout.model_folder(self.name, version)),
+                "model_name": self.name,
+                "model_version": version,
+                "model_alias": self.alias,
+            },
+        }
+
+    def _build_scores(self) -> dg.AssetsDefinition:
+        key = scores_key(self.name)
+
+        @dg.asset(
+            key=key,
+            deps=[job_key(key), scoring_input_key(self.name)],
+            tags=COLLECTS_TAGS,
+            output_required=False,
+            **self._options(
+                "The scores of a day: one for every record, each naming its model, version and when it was scored. "
+                "Its run waits in Dagster's queue, without a process, until the job has ended.",
+                {"parquet"},
+            ),
+        )
+        def scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
+            day = context.partition_key
+            records = self._require_input(lake, day)
+            common: dict[str, Any] = {
+                "asset": context.asset_key.to_user_string(),
+                "now": utc_now(),
+                "run_id": context.run_id,
+            }
+            if records.rows == 0:
+                write_no_scores(lake, self.name, day)
+                manifest, _ = verify_scores(lake, self.name, day, {}, source={}, **common)
+                yield dg.MaterializeResult(metadata=self._describe(lake, day, manifest))
+                return
+            job = find_ended_job(context, control.ledger)
+            if job is None:
+                return
+            asked = job.request["parameters"]
+            expected = {"model": self.name, "version": asked["model_version"], "alias": asked["model_alias"]}
+            source = {"submission_key": job.submission_key, "url": job.url}
+            manifest, table = verify_scores(lake, self.name, day, expected, source=source, **common)
+            control.ledger.mark_collected(job.submission_key, context.run_id)
+            import pyarrow.compute as pc
+
+            shown = {
+                "model_version": asked["model_version"],
+                "mean_score": float(pc.mean(table["score"]).as_py()),
+                "max_score": float(pc.max(table["score"]).as_py()),
+            }
+            yield dg.MaterializeResult(metadata={**self._describe(lake, day, manifest), **shown, **describe_job(job)})
+
+        return scores
+
+    def _describe(self, lake: Lake, day: str, manifest: Manifest) -> dict[str, Any]:
+        return describe_partition(lake, lake_layout.scores_folder(self.name, day), manifest)
+
+    def _build_write_back(self) -> dg.AssetsDefinition:
+        database, schema, table = parse_reference(self.write_back.table)
+        keys = list(self.write_back.keys)
+
+        @dg.asset(
+            key=table_key(database, schema, table),
+            deps=[scores_key(self.name)],
+            **self._options(
+                f"The scores in `{self.write_back.table}`, upserted by {', '.join(keys)} in one transaction. "
+                "Writing a day twice changes nothing, and an older day never overwrites a newer one.",
+                {"sql"},
+            ),
+        )
+        def predictions(
+            context: dg.AssetExecutionContext, lake: Lake, databases: Databases
+        ) -> dg.MaterializeResult[None]:
+            day = context.partition_key
+            folder = lake_layout.scores_folder(self.name, day)
+            require_partition(lake, folder, scores_key(self.name).to_user_string(), day)
+            scores = lake.read_table(f"{folder}/{SCORES_FILE}")
+            written = write_back(databases, database, schema, table, keys, scores, day)
+            return dg.MaterializeResult(
+                metadata={"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "keys": ", ".join(keys)}
+            )
+
+        return predictions

@@ -1,0 +1,265 @@
+"""`TrainedModel`: training data, a training job, and the model it leaves, one partition a version."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from adfml_assets import lake_layout
+from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
+from adfml_assets.asset_keys import archive_key, features_key, job_key, model_key, training_data_key
+from adfml_assets.components.remote_engine import RemoteEngine
+from adfml_assets.metadata import describe_partition
+from adfml_assets.partitions import build_model_versions
+from adfml_assets.remote_assets import (
+    COLLECTS_TAGS,
+    SUBMITS_POLICY,
+    SUBMITS_TAGS,
+    describe_job,
+    find_ended_job,
+    submit_remote_job,
+)
+from adfml_assets.training.trained import verify_model
+from adfml_assets.training.training_data import LabelSpec, build_training_data, find_snapshot
+from resources.completion_log import CompletionLog
+from resources.control import ControlDatabase, utc_now
+from resources.lake import Lake
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+class TrainingDataConfig(dg.Config):
+    """What may be chosen when training data is materialised."""
+
+    snapshot_date: str | None = None
+    """The features' snapshot to train on; without it the one the version was trained on before, else the latest."""
+
+
+@dataclass
+class Label(dg.Resolvable):
+    """What the model predicts.
+
+    Attributes:
+        name: of the label's column.
+        function: `package.module.function`: takes `tables`, `feature_dates` and `days`, gives key, feature_date, label.
+        tables: name in the function -> archived table as `database.schema.table`.
+        days: how far the label looks ahead of its feature date.
+        baseline: a feature that is itself a naive forecast; the model has to beat it.
+    """
+
+    name: str
+    function: str
+    tables: Mapping[str, str]
+    days: int
+    baseline: str
+
+
+@dataclass
+class TrainedModel(dg.Component, dg.Resolvable):
+    """A model and how it is trained.
+
+    Attributes:
+        name: of the model.
+        feature_set: whose features it learns from.
+        label: what it predicts.
+        engine: the remote job that trains it.
+        registered_model: its name in the MLflow registry (Unity Catalog: catalog.schema.model).
+        experiment: the MLflow experiment.
+        hyperparameters: what the training job takes (the pipeline's Hyperparameters).
+        adf_pipeline: the pipeline this takes the place of, for the descriptions.
+        owners: people or `team:` names.
+    """
+
+    name: str
+    feature_set: str
+    label: Label
+    engine: RemoteEngine
+    registered_model: str
+    experiment: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    adf_pipeline: str | None = None
+    owners: Sequence[str] = field(default_factory=list)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Training data, the job that trains, and the model with its gate."""
+        return dg.Definitions(
+            assets=[self._build_training_data(), self._build_job(), self._build_model()],
+        )
+
+    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
+        return {
+            "partitions_def": build_model_versions(self.name),
+            "group_name": "training",
+            "kinds": kinds,
+            "owners": list(self.owners),
+            "description": what + pipeline,
+        }
+
+    def _build_training_data(self) -> dg.AssetsDefinition:
+        label = LabelSpec(self.label.name, self.label.function, self.label.days, self.label.baseline)
+        references = dict(self.label.tables)
+        upstream = [features_key(self.feature_set), *(archive_key(*parse_reference(r)) for r in references.values())]
+
+        @dg.asset(
+            key=training_data_key(self.name),
+            deps=[dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in upstream],
+            **self._options(
+                f"Features of `{self.feature_set}` with what came after them (`{label.name}`, the following "
+                f"{label.days} days), split by time: train before validation before test, with {label.days} days "
+                "between. A version keeps the snapshot it was first made from.",
+                {"duckdb", "parquet"},
+            ),
+        )
+        def training_data(
+            context: dg.AssetExecutionContext, config: TrainingDataConfig, lake: Lake
+        ) -> dg.MaterializeResult[None]:
+            version = context.partition_key
+            folder = lake_layout.training_data_folder(self.name, version)
+            day = find_snapshot(lake, self.feature_set, folder, config.snapshot_date)
+            features = require_partition(
+                lake,
+                lake_layout.features_folder(self.feature_set, day),
+                features_key(self.feature_set).to_user_string(),
+                day,
+            )
+            folder, manifest, card = build_training_data(
+                lake,
+                self.name,
+                version,
+                label,
+                features,
+                find_archived(lake, references, day),
+                asset=context.asset_key.to_user_string(),
+                now=utc_now(),
+                run_id=context.run_id,
+            )
+            return dg.MaterializeResult(
+                metadata={
+                    **describe_partition(lake, folder, manifest),
+                    "snapshot_date": day,
+                    "data_card": dg.MetadataValue.json(card),
+                }
+            )
+
+        return training_data
+
+    def _build_job(self) -> dg.AssetsDefinition:
+        service = self.engine.service
+
+        @dg.asset(
+            key=job_key(model_key(self.name)),
+            deps=[training_data_key(self.name)],
+            tags=SUBMITS_TAGS,
+            backfill_policy=SUBMITS_POLICY,
+            required_resource_keys={service, "lake", "control"},
+            **self._options(
+                f"The training job `{self.engine.job}` on {service}, submitted. The run ends when the service has "
+                "the job; nothing waits for it but a row in the ledger.",
+                {service},
+            ),
+        )
+        def training_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            resources = context.resources
+            return submit_remote_job(
+                context,
+                resources.control.ledger,
+                getattr(resources, service),
+                collecting_asset=model_key(self.name),
+                request=self._build_request(resources.lake, context.partition_key),
+                deadline_hours=self.engine.deadline_hours,
+                max_tries=self.engine.max_tries,
+            )
+
+        return training_job
+
+    def _build_request(self, lake: Lake, version: str) -> dict[str, Any]:
+        folder = lake_layout.training_data_folder(self.name, version)
+        _, manifest = require_partition(lake, folder, training_data_key(self.name).to_user_string(), version)
+        return {
+            "job": self.engine.job,
+            # Not sent: it tells a job over other data from this one.
+            "inputs": {file.name: file.sha256 for file in manifest.files},
+            "parameters": {
+                "training_data_path": lake.uri(folder),
+                "model_path": lake.uri(lake_layout.model_folder(self.name, version)),
+                "model_name": self.name,
+                "model_version": version,
+                "experiment_name": self.experiment,
+                "registered_model_name": self.registered_model,
+                "hyperparams": json.dumps(dict(self.hyperparameters), sort_keys=True),
+            },
+        }
+
+    def _build_model(self) -> dg.AssetsDefinition:
+        key = model_key(self.name)
+
+        @dg.asset(
+            key=key,
+            deps=[job_key(key)],
+            tags=COLLECTS_TAGS,
+            output_required=False,
+            check_specs=[
+                dg.AssetCheckSpec(
+                    "beats_baseline",
+                    asset=key,
+                    description="The model is better on the test period than the best naive forecast.",
+                )
+            ],
+            **self._options(
+                "The model that the training job left: verified, and named champion where it beats the baseline. Its "
+                "run waits in Dagster's queue, without a process, until the job has ended.",
+                {"scikitlearn", "mlflow"},
+            ),
+        )
+        def model(
+            context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase, completion_log: CompletionLog
+        ) -> Any:
+            job = find_ended_job(context, control.ledger)
+            if job is None:
+                return
+            version = context.partition_key
+            asset = context.asset_key.to_user_string()
+            metadata, _ = verify_model(lake, self.name, version, job, asset=asset, now=utc_now(), run_id=context.run_id)
+            passed = bool(metadata["gate"]["passed"])
+            control.model_aliases.point(self.name, CHALLENGER, version, context.run_id)
+            if passed:
+                control.model_aliases.point(self.name, CHAMPION, version, context.run_id)
+            control.ledger.mark_collected(job.submission_key, context.run_id)
+            completion_log.post(
+                {
+                    "model": self.name,
+                    "version": version,
+                    "runId": job.remote_id,
+                    "runPageUrl": job.url,
+                    "status": "TrainingComplete",
+                }
+            )
+            folder = lake_layout.model_folder(self.name, version)
+            yield dg.MaterializeResult(
+                metadata={**describe_model(metadata), **describe_job(job), "dagster/uri": lake.uri(folder)},
+                check_results=[
+                    dg.AssetCheckResult(
+                        check_name="beats_baseline",
+                        passed=passed,
+                        severity=dg.AssetCheckSeverity.ERROR,
+                        description=str(metadata["gate"]["reason"]),
+                    )
+                ],
+            )
+
+        return model
+
+
+def describe_model(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's metadata.json as asset metadata: its test metrics by name, the gate, and all of it."""
+    shown: dict[str, Any] = {f"test_{name}": float(value) for name, value in metadata["metrics"]["test"].items()}
+    return {
+        **shown,
+        "algorithm": str(metadata["algorithm"]),
+        "gate": str(metadata["gate"]["reason"]),
+        "alias": CHAMPION if metadata["gate"]["passed"] else CHALLENGER,
+        "metadata": dg.MetadataValue.json(dict(metadata)),
+    }

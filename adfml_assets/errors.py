@@ -1,0 +1,115 @@
+"""The errors of this package: one family, each with its facts as attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AdfmlError(Exception):
+    """An asset cannot hold what it says."""
+
+
+class PastSnapshot(AdfmlError):
+    """A full snapshot of a past day was asked for, and none was taken that day."""
+
+    def __init__(self, table: str, day: str, today: str) -> None:
+        self.table = table
+        self.day = day
+        self.today = today
+        when = "has passed" if day < today else "has not come yet"
+        super().__init__(
+            f"{table}, snapshot_date={day}: no snapshot was taken, and the day {when} (today is {today}, UTC). A full "
+            "snapshot can only be taken now; copying today's rows under another date would be wrong. Materialise "
+            f"{today}, or use the incremental archive where the table has one."
+        )
+
+
+class MissedIncrement(AdfmlError):
+    """An incremental partition of another day than today was asked for, and no interval was recorded for it."""
+
+    def __init__(self, table: str, day: str, today: str) -> None:
+        self.table = table
+        self.day = day
+        self.today = today
+        super().__init__(
+            f"{table}, {day}: no interval was recorded on that day. Its rows are in the next recorded interval: "
+            f"materialise {today} (today, UTC) and nothing is missed."
+        )
+
+
+class WatermarkWentBack(AdfmlError):
+    """The largest watermark in the source is smaller than the one already archived."""
+
+    def __init__(self, table: str, column: str, archived: str, found: str) -> None:
+        self.table = table
+        self.column = column
+        self.archived = archived
+        self.found = found
+        super().__init__(
+            f"{table}: the largest {column} is {found}, but rows up to {archived} are archived already. Rows were "
+            "deleted or the table was restored; take a full snapshot, and start the table's intervals anew."
+        )
+
+
+class UnsupportedColumn(AdfmlError):
+    """A column of a type that has no exact counterpart in Parquet here."""
+
+    def __init__(self, table: str, column: str, source_type: str) -> None:
+        self.table = table
+        self.column = column
+        self.source_type = source_type
+        super().__init__(
+            f"{table}.{column}: type {source_type} has no exact Parquet type. Give the column a declared type, or "
+            "archive a view that casts it."
+        )
+
+
+class UnexpectedValue(AdfmlError):
+    """A value that is not of its column's declared type."""
+
+    def __init__(self, table: str, column: str, expected: str, reason: str) -> None:
+        self.table = table
+        self.column = column
+        self.expected = expected
+        self.reason = reason
+        super().__init__(
+            f"{table}.{column}: a value is not of the declared type, expected {expected} ({reason}). Correct the value "
+            "at the source, or archive a view that casts the column."
+        )
+
+
+class NothingToTrainOn(AdfmlError):
+    """A split of the training data is empty."""
+
+    def __init__(self, model: str, split: str, feature_dates: Sequence[str], needed_days: int) -> None:
+        self.model = model
+        self.split = split
+        self.feature_dates = tuple(feature_dates)
+        super().__init__(
+            f"Model {model}: the {split} split has no rows. Feature dates in the snapshot: "
+            f"{', '.join(feature_dates) or 'none'}; train, validation and test need {needed_days} days each between "
+            "them. Archive a longer history, or lower the label's days."
+        )
+
+
+class WrongResult(AdfmlError):
+    """What a remote job left behind is not what was asked for."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.what = what
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"{what}: expected {expected}, found {found}. Nothing of it is used; materialise the job again, and look "
+            "at the job's log if it stays so."
+        )
+
+
+class InvalidMode(AdfmlError):
+    """The end-to-end workflow's Mode is neither train nor score (the pipeline's Fail activity FailInvalidMode)."""
+
+    code = "INVALID_MODE"
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        super().__init__(f"{self.code}: {mode!r}. Expected: train or score")

@@ -1,0 +1,90 @@
+"""Running an ibis expression over archived tables: tables in by name, record batches out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from adfml_assets.errors import AdfmlError
+from resources.errors import NotFound
+from resources.lake import Lake
+from resources.manifest import Manifest, list_data_paths
+
+if TYPE_CHECKING:
+    import ibis
+    from ibis.backends.duckdb import Backend
+    from ibis.expr.types import Table
+
+
+class ExpressionNotFound(AdfmlError):
+    """The function that defines an expression cannot be imported."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"function: {reference!r} cannot be used ({reason}). Expected package.module.function.")
+
+
+def load_function(reference: str) -> Callable[..., Table]:
+    """The function named `package.module.function`.
+
+    Raises:
+        ExpressionNotFound: there is none.
+    """
+    module_name, _, name = reference.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ExpressionNotFound(reference, str(error)) from None
+    if not callable(function):
+        raise ExpressionNotFound(reference, f"it is a {type(function).__name__}, no function")
+    return function
+
+
+@contextmanager
+def open_tables(
+    lake: Lake, partitions: Mapping[str, tuple[str, Manifest]]
+) -> Iterator[tuple[Backend, dict[str, Table]]]:
+    """A DuckDB session in which archived partitions are tables.
+
+    Args:
+        partitions: name -> (folder in the lake, manifest). Only files that the manifest names are read.
+    """
+    import ibis
+
+    with ExitStack() as stack:
+        backend = ibis.duckdb.connect()
+        stack.callback(backend.disconnect)
+        tables = {}
+        for name, (folder, manifest) in partitions.items():
+            files = [stack.enter_context(lake.local_copy(path)) for path in list_data_paths(folder, manifest)]
+            tables[name] = backend.read_parquet([str(file) for file in files], table_name=name)
+        yield backend, tables
+
+
+def make_dates(dates: Sequence[date]) -> Table:
+    """A table of one column, `feature_date`."""
+    import ibis
+
+    return ibis.memtable({"feature_date": list(dates)}, schema={"feature_date": "date"})
+
+
+def require_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Make sure columns exist.
+
+    Raises:
+        NotFound: the first that does not; with those that do.
+    """
+    for column in wanted:
+        if column not in found:
+            raise NotFound("column", column, name, found)
+
+
+def count_duplicates(backend: Backend, table: Table, keys: Sequence[str]) -> int:
+    """How many rows of a table repeat another row's keys."""
+    distinct: ibis.Expr = table.select(*keys).distinct().count()
+    result: Any = backend.execute(table.count() - distinct)
+    return int(result)

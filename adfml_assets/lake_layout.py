@@ -1,0 +1,75 @@
+"""Every path in the lake, in one place. A path is `container/folder/...`; days are UTC dates `YYYY-MM-DD`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote
+
+
+def encode_name(name: str) -> str:
+    """A SQL identifier as one path segment: letters, digits, `_`, `-` and inner dots stay, the rest is %XX."""
+    encoded = quote(name, safe="")
+    return encoded.replace(".", "%2E") if set(encoded) <= {"."} else encoded
+
+
+def format_timestamp(moment: datetime) -> str:
+    """The `<ts>` of file names: yyyyMMddHHmmss, as the pipelines write it. Taken once a run."""
+    return moment.strftime("%Y%m%d%H%M%S")
+
+
+def archive_folder(database: str, schema: str, table: str, day: str) -> str:
+    """Where a full snapshot of a table lies."""
+    return f"archive/{_table_folder(database, schema, table)}/snapshot_date={day}"
+
+
+def snapshot_file(table: str, moment: datetime) -> str:
+    """The name of a snapshot's file."""
+    return f"{encode_name(table)}_{format_timestamp(moment)}.parquet"
+
+
+def incremental_folder(database: str, schema: str, table: str, day: str) -> str:
+    """Where an incremental extract lies."""
+    return f"incremental/{_table_folder(database, schema, table)}/{_day_folders(day)}"
+
+
+def increment_file(table: str, moment: datetime) -> str:
+    """The name of an incremental extract's file."""
+    return f"{encode_name(table)}_incremental_{format_timestamp(moment)}.parquet"
+
+
+def feature_set_folder(feature_set: str) -> str:
+    """Where all snapshots of a feature set lie."""
+    return f"feature-store/{encode_name(feature_set)}"
+
+
+def features_folder(feature_set: str, day: str) -> str:
+    """Where the features of a snapshot lie."""
+    return f"{feature_set_folder(feature_set)}/snapshot_date={day}"
+
+
+def training_data_folder(model: str, version: str) -> str:
+    """Where a version's training data lies: train, validation and test."""
+    return f"ml/training-data/{encode_name(model)}/version={encode_name(version)}"
+
+
+def model_folder(model: str, version: str) -> str:
+    """Where a version's model and metadata.json lie."""
+    return f"ml/models/{encode_name(model)}/version={encode_name(version)}"
+
+
+def scoring_input_folder(model: str, day: str) -> str:
+    """Where the records to be scored lie."""
+    return f"ml/scoring-input/{encode_name(model)}/{_day_folders(day)}"
+
+
+def scores_folder(model: str, day: str) -> str:
+    """Where a day's predictions lie."""
+    return f"ml/scores/{encode_name(model)}/{_day_folders(day)}"
+
+
+def _table_folder(database: str, schema: str, table: str) -> str:
+    return "/".join(encode_name(name) for name in (database, schema, table))
+
+
+def _day_folders(day: str) -> str:
+    return day.replace("-", "/")

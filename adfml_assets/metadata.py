@@ -1,0 +1,26 @@
+"""What the Dagster UI shows of a partition in the lake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from resources.lake import Lake
+from resources.manifest import Manifest
+
+
+def describe_partition(lake: Lake, folder: str, manifest: Manifest) -> dict[str, Any]:
+    """Rows, size, address and schema of a partition, under the names Dagster knows."""
+    columns = [
+        dg.TableColumn(name=column.name, type=column.type, description=column.source_type)
+        for column in manifest.columns
+    ]
+    return {
+        "dagster/row_count": manifest.rows,
+        "dagster/uri": lake.uri(folder),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "bytes": manifest.bytes,
+        "files": len(manifest.files),
+        "written_at": dg.MetadataValue.timestamp(manifest.written_at),
+    }

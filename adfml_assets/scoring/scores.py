@@ -1,0 +1,85 @@
+"""A day's scores as the scoring job left them: verified before they count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from adfml_assets import lake_layout
+from adfml_assets.errors import WrongResult
+from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
+from adfml_assets.scoring.scoring_input import RECORD_ID
+from resources.errors import NotFound
+from resources.lake import Lake
+from resources.manifest import Manifest, build_manifest, commit_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "predictions.parquet"
+
+
+def verify_scores(
+    lake: Lake,
+    model: str,
+    day: str,
+    expected: Mapping[str, str],
+    *,
+    asset: str,
+    now: datetime,
+    run_id: str,
+    source: Mapping[str, Any],
+) -> tuple[Manifest, pa.Table]:
+    """Make sure each record of the input has one finite score, by the version asked for; then make them visible.
+
+    Args:
+        expected: what every row has to say: `model`, `version`, `alias`.
+
+    Raises:
+        WrongResult: rows are missing, doubled, of another version, or without a score.
+    """
+    import pyarrow.compute as pc
+
+    folder = lake_layout.scores_folder(model, day)
+    path = f"{folder}/{FILE}"
+    records = lake.read_table(f"{lake_layout.scoring_input_folder(model, day)}/{INPUT_FILE}", [RECORD_ID])
+    try:
+        scores = lake.read_table(path)
+    except NotFound:
+        raise WrongResult(path, f"{records.num_rows} scores", "no file") from None
+    if scores.num_rows != records.num_rows:
+        raise WrongResult(path, f"{records.num_rows} scores, one a record of the input", f"{scores.num_rows}")
+    missing = pc.sum(pc.invert(pc.is_in(records[RECORD_ID], value_set=scores[RECORD_ID]))).as_py() or 0
+    if missing:
+        raise WrongResult(path, "a score for every record of the input", f"none for {missing} of them")
+    if scores.num_rows and not pc.all(pc.is_finite(scores["score"]), skip_nulls=False).as_py():
+        raise WrongResult(path, "a finite score in every row", "NULL, NaN or infinite ones")
+    for column, value in expected.items():
+        found = pc.unique(scores[column]).to_pylist()
+        if scores.num_rows and found != [value]:
+            raise WrongResult(f"{path}: {column}", repr(value), ", ".join(map(repr, found[:5])))
+    manifest = build_manifest(
+        asset=asset,
+        partition=day,
+        files=[lake.describe_file(path)],
+        schema=scores.schema,
+        written_at=now,
+        run_id=run_id,
+        source=dict(source),
+        facts=dict(expected),
+    )
+    commit_manifest(lake, folder, manifest)
+    return manifest, scores
+
+
+def write_no_scores(lake: Lake, model: str, day: str) -> None:
+    """An empty predictions file, where there was nothing to score and so no job."""
+    import pyarrow as pa
+
+    records = lake.read_table(f"{lake_layout.scoring_input_folder(model, day)}/{INPUT_FILE}", [RECORD_ID])
+    key_type = records.schema.field(RECORD_ID).type
+    fields = [(RECORD_ID, key_type), ("score", pa.float64())]
+    fields += [(name, pa.string()) for name in ("model", "version", "alias")]
+    schema = pa.schema([*fields, ("scored_at", pa.timestamp("us", tz="UTC"))])
+    lake.write_table(f"{lake_layout.scores_folder(model, day)}/{FILE}", schema.empty_table())

@@ -1,0 +1,162 @@
+"""Writing scores back to SQL: staged, then upserted by key in one transaction (the pipeline's LoadScoresBackToSql)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from adfml_assets.errors import AdfmlError
+from resources.database import Databases
+from resources.errors import NotFound
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+    from sqlalchemy import Connection
+
+BATCH_ROWS = 10_000
+
+
+class DuplicateKeys(AdfmlError):
+    """Several rows to be written have one key."""
+
+    def __init__(self, table: str, keys: Sequence[str], examples: Sequence[Any]) -> None:
+        self.table = table
+        self.keys = tuple(keys)
+        self.examples = tuple(examples)
+        shown = ", ".join(map(str, self.examples))
+        super().__init__(f"{table}: several scores have one key ({', '.join(keys)}): {shown}. Nothing was written.")
+
+
+@dataclass(frozen=True)
+class WrittenBack:
+    """What a write-back did: rows given, and rows left as they were because a newer snapshot's score is there."""
+
+    rows: int
+    kept_newer: int
+
+
+def write_back(
+    databases: Databases, database: str, schema: str | None, table: str, keys: Sequence[str], scores: pa.Table, day: str
+) -> WrittenBack:
+    """Upsert a day's scores; writing them twice changes nothing, and an older day never overwrites a newer one.
+
+    The table is made where it does not exist: RecordId, Score, ModelName, ModelVersion, ModelAlias, ScoredAt (UTC),
+    SnapshotDate. Everything happens in one transaction: all scores of the day are there, or none.
+
+    Args:
+        keys: columns that identify a row, for example RecordId and ModelName.
+        scores: as a scoring job leaves them.
+        day: the scores' partition.
+
+    Raises:
+        NotFound: a key is no column of the table.
+        DuplicateKeys: two scores have one key.
+    """
+    import sqlalchemy as sa
+
+    with databases.connect(database) as connection, connection.begin():
+        target = _open_target(connection, schema, table, keys, scores)
+        staging = _make_staging(connection, target)
+        for rows in _to_rows(scores, day):
+            connection.execute(staging.insert(), rows)
+        _require_unique(connection, staging, keys, target.fullname)
+        match = sa.and_(*(target.c[key] == staging.c[key] for key in keys))
+        newer = sa.exists().where(match, target.c.SnapshotDate > staging.c.SnapshotDate)
+        kept = connection.execute(staging.delete().where(newer)).rowcount
+        connection.execute(target.delete().where(sa.exists().where(match)))
+        names = [column.name for column in staging.columns]
+        connection.execute(target.insert().from_select(names, sa.select(*(staging.c[name] for name in names))))
+        staging.drop(connection)
+    return WrittenBack(scores.num_rows, kept)
+
+
+def _open_target(
+    connection: Connection, schema: str | None, table: str, keys: Sequence[str], scores: pa.Table
+) -> sa.Table:
+    import sqlalchemy as sa
+
+    if sa.inspect(connection).has_table(table, schema=schema):
+        target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
+    else:
+        target = _build_table(table, schema, keys, scores)
+        target.create(connection)
+    for column in (*_columns(scores), *keys):
+        if column not in target.columns:
+            raise NotFound("column", column, f"table {target.fullname}", target.columns.keys())
+    return target
+
+
+def _build_table(table: str, schema: str | None, keys: Sequence[str], scores: pa.Table) -> sa.Table:
+    import sqlalchemy as sa
+
+    types = _columns(scores)
+    for key in keys:
+        if key not in types:
+            raise NotFound("column", key, f"the scores to be written to {table}", types)
+    columns = [
+        sa.Column(name, kind, primary_key=name in keys, autoincrement=False, nullable=name not in keys)
+        for name, kind in types.items()
+    ]
+    return sa.Table(table, sa.MetaData(), *columns, schema=schema)
+
+
+def _columns(scores: pa.Table) -> dict[str, sa.types.TypeEngine[Any]]:
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    integer = pa.types.is_integer(scores.schema.field("RecordId").type)
+    return {
+        "RecordId": sa.BigInteger() if integer else sa.String(200),
+        "Score": sa.Float(53),
+        "ModelName": sa.String(200),
+        "ModelVersion": sa.String(60),
+        "ModelAlias": sa.String(60),
+        "ScoredAt": sa.DateTime(),
+        "SnapshotDate": sa.Date(),
+    }
+
+
+def _make_staging(connection: Connection, target: sa.Table) -> sa.Table:
+    """A table for this transaction's rows only, dropped at its end (and with it, should it fail)."""
+    import sqlalchemy as sa
+
+    names = ("RecordId", "Score", "ModelName", "ModelVersion", "ModelAlias", "ScoredAt", "SnapshotDate")
+    columns = [sa.Column(name, target.c[name].type, nullable=True) for name in names]
+    name = f"{target.name}_adfml_staging"
+    if connection.dialect.name in ("sqlite", "postgresql"):
+        staging = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+    else:
+        staging = sa.Table(name, sa.MetaData(), *columns, schema=target.schema)
+        staging.drop(connection, checkfirst=True)
+    staging.create(connection, checkfirst=False)
+    return staging
+
+
+def _to_rows(scores: pa.Table, day: str) -> Iterator[list[dict[str, Any]]]:
+    snapshot = date.fromisoformat(day)
+    for batch in scores.to_batches(max_chunksize=BATCH_ROWS):
+        yield [
+            {
+                "RecordId": row["RecordId"],
+                "Score": row["score"],
+                "ModelName": row["model"],
+                "ModelVersion": row["version"],
+                "ModelAlias": row["alias"],
+                "ScoredAt": row["scored_at"].replace(tzinfo=None),
+                "SnapshotDate": snapshot,
+            }
+            for row in batch.to_pylist()
+        ]
+
+
+def _require_unique(connection: Connection, staging: sa.Table, keys: Sequence[str], table: str) -> None:
+    import sqlalchemy as sa
+
+    columns = [staging.c[key] for key in keys]
+    query = sa.select(*columns).group_by(*columns).having(sa.func.count() > 1).limit(5)
+    doubled = [tuple(row) for row in connection.execute(query)]
+    if doubled:
+        raise DuplicateKeys(table, keys, doubled)
