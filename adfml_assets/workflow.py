@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
@@ -70,25 +70,26 @@ def find_missing(
 def launch_backfill(
     instance: dg.DagsterInstance,
     asset_graph: BaseAssetGraph,
-    partitions: Mapping[dg.AssetKey, str],
+    partitions: Mapping[dg.AssetKey, Sequence[str]],
     *,
     title: str,
     tags: Mapping[str, str],
 ) -> str:
     """Hand partitions to Dagster's daemon as one backfill, in the order of their dependencies. Returns its id."""
     subsets = {}
-    for key, partition in partitions.items():
+    for key, wanted in partitions.items():
         definition = asset_graph.get(key).partitions_def
         if isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name:
-            instance.add_dynamic_partitions(definition.name, [partition])
+            instance.add_dynamic_partitions(definition.name, list(wanted))
         if definition is not None:
-            subsets[key] = definition.subset_with_partition_keys([partition])
+            subsets[key] = definition.subset_with_partition_keys(wanted)
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=make_new_backfill_id(),
         backfill_timestamp=time.time(),
         tags=dict(tags),
         dynamic_partitions_store=instance,
-        asset_graph_subset=AssetGraphSubset(subsets),
+        # mypy does not see the defaults behind the decorator of this named tuple.
+        asset_graph_subset=AssetGraphSubset(subsets),  # type: ignore[call-arg]
         title=title,
         description=None,
         run_config=None,

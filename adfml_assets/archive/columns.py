@@ -71,6 +71,8 @@ def find_arrow_type(declared: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> 
 def _describe(declared: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     import sqlalchemy as sa
 
+    if isinstance(declared, sa.types.NullType):
+        return "(none declared)"
     try:
         return declared.compile(dialect)
     except sa.exc.CompileError:

@@ -62,7 +62,7 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
             backfill = launch_backfill(
                 context.instance,
                 graph,
-                missing,
+                {key: [partition] for key, partition in missing.items()},
                 title=f"{self.name}: {mode} {day}",
                 tags={WORKFLOW_TAG: self.name, MODE_TAG: mode, "adfml/launched_by": context.run_id},
             )

@@ -14,7 +14,6 @@ from resources.lake import Lake
 from resources.manifest import Manifest, list_data_paths
 
 if TYPE_CHECKING:
-    import ibis
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
@@ -68,8 +67,9 @@ def open_tables(
 def make_dates(dates: Sequence[date]) -> Table:
     """A table of one column, `feature_date`."""
     import ibis
+    import pyarrow as pa
 
-    return ibis.memtable({"feature_date": list(dates)}, schema={"feature_date": "date"})
+    return ibis.memtable(pa.table({"feature_date": pa.array(dates, pa.date32())}))
 
 
 def require_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -85,6 +85,6 @@ def require_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> N
 
 def count_duplicates(backend: Backend, table: Table, keys: Sequence[str]) -> int:
     """How many rows of a table repeat another row's keys."""
-    distinct: ibis.Expr = table.select(*keys).distinct().count()
-    result: Any = backend.execute(table.count() - distinct)
-    return int(result)
+    total: Any = backend.execute(table.count())
+    distinct: Any = backend.execute(table.select(*keys).distinct().count())
+    return int(total) - int(distinct)

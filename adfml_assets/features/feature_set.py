@@ -91,6 +91,8 @@ def build_features(
         dates = choose_feature_dates(spec, date.fromisoformat(day), first, last)
         features = load_function(spec.function)(**tables, feature_dates=make_dates(dates), **spec.parameters)
         require_columns(f"the result of {spec.function}", features.columns, [spec.key, FEATURE_DATE])
+        # Computed once, then read twice: to count and to write.
+        features = backend.create_table("adfml_features", features, temp=True)
         duplicates = count_duplicates(backend, features, [spec.key, FEATURE_DATE])
         if duplicates:
             raise DuplicateFeatures(spec.name, spec.key, duplicates)

@@ -1,0 +1,5 @@
+"""`python -m demo run|ui`."""
+
+from demo.cli import app
+
+app()

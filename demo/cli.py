@@ -1,0 +1,124 @@
+"""The demo's commands: run the whole workflow on this machine, and open Dagster's UI on what it left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from demo.home import DemoHome, find_home, find_last_home
+from demo.processes import ProcessFailed, require_alive, run_in_background
+from resources.errors import ResourceError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+console = Console(soft_wrap=True)
+VERSION = "1"
+
+
+@app.command()
+def run(
+    data: Annotated[
+        Path | None, typer.Option(help="Real invoices (UCI Online Retail, Parquet) instead of the sample.")
+    ] = None,
+    customers: Annotated[int, typer.Option(min=50, help="Customers of the sample shop.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the sample shop.")] = 7,
+) -> None:
+    """Archive, features, training, scoring and write-back of a shop, through Dagster's daemon and the local cloud."""
+    from demo.workflow_run import WorkflowFailed
+
+    started = time.monotonic()
+    home = find_home(data, customers, seed)
+    try:
+        home.prepare()
+        _load_shop(home, data, customers, seed)
+        agrees = _run_graph(home)
+    except (ProcessFailed, WorkflowFailed, ResourceError, OSError) as error:
+        console.print(f"[red]The demo failed.[/] {error}", markup=True, highlight=False)
+        raise typer.Exit(1) from None
+    console.print(f"Done in {time.monotonic() - started:.0f} s; no process is left running.")
+    if not agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(
+    data: Annotated[
+        Path | None, typer.Option(help="The data file of the demo to open; without it the last demo.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the UI on this machine.")] = 3000,
+) -> None:
+    """Dagster's UI on a demo, with the daemon and the local cloud, until Ctrl-C."""
+    home = find_home(data, 1000, 7) if data else find_last_home()
+    if home is None or not home.dagster.is_dir():
+        console.print("There is no demo yet: run `make demo` first.")
+        raise typer.Exit(1)
+    home.prepare()
+    with _services(home) as environment:
+        log = home.logs / "webserver.log"
+        command = ["dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        with run_in_background("The web server", command, environment, log) as server:
+            console.print(f"Dagster's UI: http://127.0.0.1:{port}   (Ctrl-C ends it)", highlight=False)
+            try:
+                while True:
+                    require_alive("The web server", server, log)
+                    time.sleep(1)
+            except KeyboardInterrupt:
+                console.print("Stopping.")
+            except ProcessFailed as error:
+                console.print(str(error), markup=False)
+                raise typer.Exit(1) from None
+
+
+def _load_shop(home: DemoHome, data: Path | None, customers: int, seed: int) -> None:
+    from demo.online_retail import ensure_online_retail
+    from demo.sample_shop import ensure_sample_shop
+
+    _say("Source database ...")
+    if data is None:
+        summary = ensure_sample_shop(home.shop, customers=customers, seed=seed)
+    else:
+        summary = ensure_online_retail(data, home.shop)
+    rows = ", ".join(f"{name} {count:,}" for name, count in summary.rows.items())
+    _say(f"Source database {home.shop}: {rows}")
+
+
+@contextmanager
+def _services(home: DemoHome) -> Iterator[dict[str, str]]:
+    """The local cloud and Dagster's daemon, while the block runs. Gives the environment of a client of both."""
+    from local_cloud.process import LocalCloud
+
+    with LocalCloud(home.cloud) as cloud:
+        environment = {**home.environment(), **cloud.environment()}
+        os.environ.update(environment)
+        log = home.logs / "daemon.log"
+        command = ["dagster-daemon", "run", "-w", "workspace.yaml"]
+        with run_in_background("Dagster's daemon", command, environment, log) as daemon:
+            require_alive("Dagster's daemon", daemon, log)
+            yield environment
+
+
+def _run_graph(home: DemoHome) -> bool:
+    import dagster as dg
+
+    from demo.summary import show_summary
+    from demo.workflow_run import run_workflow
+
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    _say("Local cloud and Dagster's daemon ...")
+    with _services(home), dg.DagsterInstance.get() as instance:
+        for mode in ("train", "score"):
+            _say(f"PL_EndToEnd_ML_Workflow, mode {mode}, {day}")
+            run_workflow(instance, mode, day, VERSION, _say, lambda: None)
+        console.print()
+        return show_summary(console, instance, home, day)
+
+
+def _say(text: str) -> None:
+    console.print(f"{datetime.now():%H:%M:%S}  {text}", highlight=False)

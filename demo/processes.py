@@ -1,0 +1,115 @@
+"""Dagster's processes, started in the background and stopped with everything they started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from demo.home import PROJECT
+
+STOP_SECONDS = 30.0
+
+
+class ProcessFailed(Exception):
+    """A process of the demo ended by itself."""
+
+    def __init__(self, name: str, exit_code: int, log: Path) -> None:
+        self.name = name
+        self.exit_code = exit_code
+        self.log = log
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        super().__init__(f"{name} ended with exit code {exit_code}. The end of {log}:\n{tail}")
+
+
+@contextmanager
+def run_in_background(
+    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs while the block does; afterwards it and all its children are gone.
+
+    Args:
+        command: a console script of this environment and its arguments.
+    """
+    script = Path(sys.executable).parent / command[0]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(script), *command[1:]],
+            cwd=PROJECT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_reset_signals,
+        )
+    try:
+        yield process
+    finally:
+        stop_tree(process.pid)
+        process.wait()
+
+
+def require_alive(name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Make sure a background process still runs.
+
+    Raises:
+        ProcessFailed: it ended.
+    """
+    code = process.poll()
+    if code is not None:
+        raise ProcessFailed(name, code, log)
+
+
+def stop_tree(pid: int, seconds: float = STOP_SECONDS) -> None:
+    """Ask a process and its children to end; what is left after a while is killed."""
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    # The daemon stops its own code server; what it leaves is stopped here.
+    _signal([root], signal.SIGTERM)
+    psutil.wait_procs([root], timeout=seconds)
+    left = psutil.wait_procs(family, timeout=3)[1]
+    _signal(left, signal.SIGTERM)
+    left = psutil.wait_procs(left, timeout=5)[1]
+    _signal(left, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=5)
+
+
+def wait_until(done: object, seconds: float) -> bool:
+    """Call `done` until it is true, at most so long."""
+    stop_at = time.monotonic() + seconds
+    while time.monotonic() < stop_at:
+        if callable(done) and done():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _reset_signals() -> None:
+    # A shell's background job ignores SIGINT and so would everything it starts: Dagster could not be stopped.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def current_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with more in it; applied here too, for the libraries used in this process."""
+    os.environ.update(extra)
+    return dict(os.environ)

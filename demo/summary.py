@@ -1,0 +1,125 @@
+"""What the demo shows at its end: what is there, whether it agrees with the source, and where to look."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from demo.home import DemoHome
+from resources.control import ControlDatabase
+
+MODEL = "sales_forecast"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One figure, counted twice: by SQL in the source and in what was made of it."""
+
+    what: str
+    in_source: str
+    in_lake: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same."""
+        return self.in_source == self.in_lake
+
+
+def compare(home: DemoHome, day: str) -> list[Agreement]:
+    """Rows, net total and customers, by SQL in the shop's database and by DuckDB over the Parquet in the lake."""
+    import duckdb
+
+    def archived(table: str) -> str:
+        return f"read_parquet('{home.lake}/archive/shop/main/{table}/snapshot_date={day}/*.parquet')"
+
+    scores = f"read_parquet('{home.lake}/ml/scores/{MODEL}/{day.replace('-', '/')}/predictions.parquet')"
+    found = []
+    with closing(sqlite3.connect(f"file:{home.shop}?mode=ro", uri=True)) as shop, duckdb.connect() as lake:
+
+        def count(what: str, source: str, copy: str) -> None:
+            in_source, in_lake = shop.execute(source).fetchone()[0], lake.sql(copy).fetchall()[0][0]
+            found.append(Agreement(what, f"{in_source:,}", f"{in_lake:,}"))
+
+        for table in ("Customers", "Products", "Transactions", "Feedback", "SensorReadings"):
+            count(f"rows of {table}", f"SELECT count(*) FROM {table}", f"SELECT count(*) FROM {archived(table)}")  # noqa: S608
+        # Thousandths as integers: SQLite has no exact decimals to sum.
+        count(
+            "net total of Transactions, thousandths",
+            "SELECT sum(Quantity * CAST(round(UnitPrice * 1000) AS INTEGER)) FROM Transactions",
+            f"SELECT sum(Quantity * CAST(UnitPrice * 1000 AS HUGEINT)) FROM {archived('Transactions')}",  # noqa: S608
+        )
+        count(
+            "customers with a purchase = customers scored",
+            "SELECT count(DISTINCT CustomerId) FROM Transactions WHERE Quantity > 0 AND UnitPrice > 0",
+            f"SELECT count(*) FROM {scores}",  # noqa: S608
+        )
+        count("rows of Predictions = scores", "SELECT count(*) FROM Predictions", f"SELECT count(*) FROM {scores}")  # noqa: S608
+    return found
+
+
+def show_summary(console: Console, instance: dg.DagsterInstance, home: DemoHome, day: str) -> bool:
+    """Print everything. Returns whether the lake agrees with the source."""
+    console.print(_list_assets(instance, day))
+    for table in _describe_model(home):
+        console.print(table)
+    console.print(_list_top_customers(home))
+    agreements = compare(home, day)
+    table = Table(title="The lake and the source, counted separately", title_justify="left")
+    for column in ("figure", "source (SQL)", "lake and scores (Parquet)", ""):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for a in agreements:
+        table.add_row(a.what, a.in_source, a.in_lake, "[green]agrees[/]" if a.agrees else "[red]DIFFERS[/]")
+    console.print(table)
+    console.print(f"Source database   {home.shop}", f"Lake              {home.lake}", sep="\n", highlight=False)
+    console.print(f"Control database  {home.control}", f"MLflow, job logs  {home.cloud}", sep="\n", highlight=False)
+    console.print("\nOpen Dagster's UI on it:  [bold]make ui[/]")
+    return all(a.agrees for a in agreements)
+
+
+def _list_assets(instance: dg.DagsterInstance, day: str) -> Table:
+    table = Table(title="Materialised assets", title_justify="left")
+    for column in ("asset", "partition", "rows"):
+        table.add_column(column, justify="right" if column == "rows" else "left")
+    for key in sorted(instance.all_asset_keys()):
+        event = instance.get_latest_materialization_event(key)
+        found = event.asset_materialization if event else None
+        if found is None:
+            continue
+        rows = found.metadata.get("dagster/row_count")
+        shown = f"{rows.value:,}" if rows is not None and isinstance(rows.value, int) else ""
+        table.add_row(key.to_user_string(), found.partition or "", shown)
+    return table
+
+
+def _describe_model(home: DemoHome) -> Iterator[Table]:
+    aliases = ControlDatabase().model_aliases.read(MODEL)
+    for version in sorted(set(aliases.values())):
+        metadata = json.loads((home.lake / f"ml/models/{MODEL}/version={version}/metadata.json").read_text())
+        names = ", ".join(sorted(alias for alias, v in aliases.items() if v == version))
+        table = Table(title=f"Model {MODEL}, version {version} ({names})", title_justify="left")
+        for column in ("measure", "validation", "test", f"test, baseline ({metadata['baseline']['name']})"):
+            table.add_column(column, justify="left" if column == "measure" else "right")
+        for measure, value in metadata["metrics"]["test"].items():
+            validation = metadata["metrics"]["validation"].get(measure)
+            baseline = metadata["baseline"]["test"].get(measure)
+            table.add_row(measure, *(f"{v:,.3f}" if v is not None else "" for v in (validation, value, baseline)))
+        table.caption = str(metadata["gate"]["reason"])
+        yield table
+
+
+def _list_top_customers(home: DemoHome, count: int = 10) -> Table:
+    table = Table(title="Highest scores, as they stand in Predictions", title_justify="left")
+    for column in ("customer", "expected spend, next 30 days", "model", "version", "scored at (UTC)"):
+        table.add_column(column, justify="right" if column.startswith("expected") else "left")
+    query = "SELECT RecordId, Score, ModelName, ModelVersion, ScoredAt FROM Predictions ORDER BY Score DESC LIMIT ?"
+    with closing(sqlite3.connect(f"file:{home.shop}?mode=ro", uri=True)) as shop:
+        for record, score, model, version, scored_at in shop.execute(query, (count,)):
+            table.add_row(str(record), f"{score:,.2f}", model, version, str(scored_at)[:19])
+    return table

@@ -1,0 +1,86 @@
+"""What tests share: a lake, a control database and a small shop, all real, in folders of their own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adfml_assets.archive.copying import SourceTable
+from resources.control import ControlDatabase
+from resources.database import Databases
+from resources.lake import Lake
+
+NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
+TODAY = "2026-03-10"
+TRANSACTIONS = SourceTable("shop", "main", "Transactions")
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of the machine it runs on."""
+    for name in list(os.environ):
+        if name.startswith(("ADFML_", "DAGSTER_", "IDENTITY_", "MLFLOW_", "AZURE_", "DATABRICKS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ADFML_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("ADFML_CONTROL_URL", f"sqlite:///{tmp_path}/control.sqlite")
+    monkeypatch.setenv("ADFML_SHOP_URL", f"sqlite:///{tmp_path}/shop.sqlite")
+
+
+@pytest.fixture
+def lake() -> Lake:
+    return Lake()
+
+
+@pytest.fixture
+def control() -> ControlDatabase:
+    return ControlDatabase()
+
+
+@pytest.fixture
+def databases() -> Databases:
+    return Databases()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A shop's Transactions, open for the test to write into; commit to let the code under test see it."""
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(
+            "CREATE TABLE Transactions (TransactionId INTEGER PRIMARY KEY, InvoiceNo VARCHAR(20) NOT NULL, "
+            "CustomerId INTEGER, Quantity INTEGER NOT NULL, UnitPrice NUMERIC(12, 3) NOT NULL, "
+            "TransactionDate DATETIME NOT NULL, ModifiedDate DATETIME)"
+        )
+        connection.commit()
+        yield connection
+
+
+def add_line(
+    shop: sqlite3.Connection,
+    customer: int | None,
+    when: str,
+    *,
+    invoice: str | None = None,
+    quantity: int = 1,
+    price: float = 10.0,
+    modified: str | None = "",
+) -> int:
+    """Add a transaction line; `modified` is `when` unless told. Returns its id."""
+    cursor = shop.execute(
+        "INSERT INTO Transactions (InvoiceNo, CustomerId, Quantity, UnitPrice, TransactionDate, ModifiedDate) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (invoice or f"I{customer}-{when}", customer, quantity, price, when, when if modified == "" else modified),
+    )
+    shop.commit()
+    return int(cursor.lastrowid or 0)
+
+
+def stamp(day: str, time: str = "12:00:00.000000") -> str:
+    """A date-time as SQLAlchemy stores it in SQLite."""
+    return f"{day} {time}"
