@@ -62,7 +62,7 @@ def ui(
     home.prepare()
     with _services(home) as environment:
         log = home.logs / "webserver.log"
-        command = ["dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        command = ["dagster_webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
         with run_in_background("The web server", command, environment, log) as server:
             console.print(f"Dagster's UI: http://127.0.0.1:{port}   (Ctrl-C ends it)", highlight=False)
             try:
@@ -98,7 +98,7 @@ def _services(home: DemoHome) -> Iterator[dict[str, str]]:
         environment = {**home.environment(), **cloud.environment()}
         os.environ.update(environment)
         log = home.logs / "daemon.log"
-        command = ["dagster-daemon", "run", "-w", "workspace.yaml"]
+        command = ["demo.daemon", "run", "-w", "workspace.yaml"]
         with run_in_background("Dagster's daemon", command, environment, log) as daemon:
             require_alive("Dagster's daemon", daemon, log)
             yield environment

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +34,11 @@ def run_in_background(
     """A process that runs while the block does; afterwards it and all its children are gone.
 
     Args:
-        command: a console script of this environment and its arguments.
+        command: what follows this environment's `python -m`.
     """
-    script = Path(sys.executable).parent / command[0]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [str(script), *command[1:]],
+            [sys.executable, "-m", *command],
             cwd=PROJECT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -85,16 +82,6 @@ def stop_tree(pid: int, seconds: float = STOP_SECONDS) -> None:
     psutil.wait_procs(left, timeout=5)
 
 
-def wait_until(done: object, seconds: float) -> bool:
-    """Call `done` until it is true, at most so long."""
-    stop_at = time.monotonic() + seconds
-    while time.monotonic() < stop_at:
-        if callable(done) and done():
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         try:
@@ -107,9 +94,3 @@ def _reset_signals() -> None:
     # A shell's background job ignores SIGINT and so would everything it starts: Dagster could not be stopped.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def current_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with more in it; applied here too, for the libraries used in this process."""
-    os.environ.update(extra)
-    return dict(os.environ)

@@ -51,16 +51,16 @@ def compare(home: DemoHome, day: str) -> list[Agreement]:
             count(f"rows of {table}", f"SELECT count(*) FROM {table}", f"SELECT count(*) FROM {archived(table)}")  # noqa: S608
         # Thousandths as integers: SQLite has no exact decimals to sum.
         count(
-            "net total of Transactions, thousandths",
+            "Transactions, net total / 1000",
             "SELECT sum(Quantity * CAST(round(UnitPrice * 1000) AS INTEGER)) FROM Transactions",
             f"SELECT sum(Quantity * CAST(UnitPrice * 1000 AS HUGEINT)) FROM {archived('Transactions')}",  # noqa: S608
         )
         count(
-            "customers with a purchase = customers scored",
+            "customers who bought = scored",
             "SELECT count(DISTINCT CustomerId) FROM Transactions WHERE Quantity > 0 AND UnitPrice > 0",
             f"SELECT count(*) FROM {scores}",  # noqa: S608
         )
-        count("rows of Predictions = scores", "SELECT count(*) FROM Predictions", f"SELECT count(*) FROM {scores}")  # noqa: S608
+        count("rows of Predictions = scored", "SELECT count(*) FROM Predictions", f"SELECT count(*) FROM {scores}")  # noqa: S608
     return found
 
 
@@ -72,8 +72,8 @@ def show_summary(console: Console, instance: dg.DagsterInstance, home: DemoHome,
     console.print(_list_top_customers(home))
     agreements = compare(home, day)
     table = Table(title="The lake and the source, counted separately", title_justify="left")
-    for column in ("figure", "source (SQL)", "lake and scores (Parquet)", ""):
-        table.add_column(column, justify="left" if column == "figure" else "right")
+    for column in ("figure", "source (SQL)", "lake (Parquet)", ""):
+        table.add_column(column, justify="left" if column == "figure" else "right", no_wrap=True)
     for a in agreements:
         table.add_row(a.what, a.in_source, a.in_lake, "[green]agrees[/]" if a.agrees else "[red]DIFFERS[/]")
     console.print(table)
@@ -116,8 +116,8 @@ def _describe_model(home: DemoHome) -> Iterator[Table]:
 
 def _list_top_customers(home: DemoHome, count: int = 10) -> Table:
     table = Table(title="Highest scores, as they stand in Predictions", title_justify="left")
-    for column in ("customer", "expected spend, next 30 days", "model", "version", "scored at (UTC)"):
-        table.add_column(column, justify="right" if column.startswith("expected") else "left")
+    for column in ("customer", "expected, 30 days", "model", "version", "scored at (UTC)"):
+        table.add_column(column, justify="right" if column.startswith("expected") else "left", no_wrap=True)
     query = "SELECT RecordId, Score, ModelName, ModelVersion, ScoredAt FROM Predictions ORDER BY Score DESC LIMIT ?"
     with closing(sqlite3.connect(f"file:{home.shop}?mode=ro", uri=True)) as shop:
         for record, score, model, version, scored_at in shop.execute(query, (count,)):

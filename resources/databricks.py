@@ -79,7 +79,7 @@ class Databricks(dg.ConfigurableResource):
         with _translated(job.submission_key):
             answer: Any = self.client.jobs.run_now(
                 job_id,
-                job_parameters={**job.request["parameters"], "submission_key": job.submission_key},
+                job_parameters={**job.request["parameters"], "submission_key": job.remote_key},
                 idempotency_token=job.token,
                 queue=QueueSettings(enabled=True),
             ).response
@@ -102,7 +102,7 @@ class Databricks(dg.ConfigurableResource):
         with _translated(None):
             for run in self.client.jobs.list_runs(job_id=job_id, start_time_from=since, limit=_LIST_PAGE):
                 found = {parameter.name: parameter.value for parameter in run.job_parameters or []}
-                if found.get("submission_key") == job.submission_key and run.run_id is not None:
+                if found.get("submission_key") == job.remote_key and run.run_id is not None:
                     return RemoteRun(str(run.run_id), run.run_page_url)
         return None
 
@@ -227,7 +227,7 @@ def translate_error(error: Exception, submission_key: str | None) -> Exception:
     if isinstance(cause, requests.ConnectionError) and "resolve" in str(cause).lower():
         return Unreachable("Databricks", host, "the name does not resolve", check)
     unanswered = isinstance(cause, (requests.RequestException, TimeoutError)) or isinstance(
-        error, (errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded, errors.TooManyRequests)
+        cause, (errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded, errors.TooManyRequests)
     )
     if unanswered and submission_key is not None:
         return OutcomeUnknown(submission_key, "Databricks", str(cause) or type(cause).__name__)

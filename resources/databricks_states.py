@@ -64,8 +64,9 @@ def describe_status(run: BaseRun | Run) -> RemoteStatus:
     if life_cycle == "SKIPPED":
         return RemoteStatus("failed", shown, message or "The run was skipped.", transient=True)
     if life_cycle == "INTERNAL_ERROR":
-        # CLIENT_ERROR is the caller's mistake, whatever life-cycle state it is reported under.
-        return RemoteStatus("failed", shown, message or "Databricks failed.", transient=kind != "CLIENT_ERROR")
+        # A failed task is reported under this state too. It is the caller's mistake, and no failure of Databricks.
+        theirs = kind in TRANSIENT_TYPES or code in TRANSIENT_CODES if kind or code else result is None
+        return RemoteStatus("failed", shown, message or "Databricks failed.", transient=theirs)
     if result not in RESULTS:
         return RemoteStatus("failed", shown, message or "The run ended with a result this version does not know.")
     transient = result in TRANSIENT_RESULTS or kind in TRANSIENT_TYPES or code in TRANSIENT_CODES

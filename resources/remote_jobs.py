@@ -56,6 +56,12 @@ class RemoteJob:
         return self.state in OUTSTANDING
 
     @property
+    def remote_key(self) -> str:
+        """The submission key as the service gets it. Two deployments on one workspace have the same keys: a part of
+        the token tells whose it is."""
+        return f"{self.submission_key}|{self.token[:12]}"
+
+    @property
     def retryable(self) -> bool:
         """Whether a transient failure may be tried again."""
         return self.try_number < self.max_tries and self.cancel_reason is None

@@ -89,6 +89,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
         @dg.asset(
             key=scoring_input_key(self.name),
             deps=[source],
+            # The policy of the job that follows: both go into one run.
+            backfill_policy=SUBMITS_POLICY,
             **self._options("The records to be scored: the features of the day's newest feature date.", {"parquet"}),
         )
         def scoring_input(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:

@@ -106,6 +106,8 @@ class TrainedModel(dg.Component, dg.Resolvable):
         @dg.asset(
             key=training_data_key(self.name),
             deps=[dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in upstream],
+            # The policy of the job that follows: both go into one run.
+            backfill_policy=SUBMITS_POLICY,
             **self._options(
                 f"Features of `{self.feature_set}` with what came after them (`{label.name}`, the following "
                 f"{label.days} days), split by time: train before validation before test, with {label.days} days "

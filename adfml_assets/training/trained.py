@@ -50,7 +50,7 @@ def verify_model(
     """
     folder = lake_layout.model_folder(model, version)
     metadata = read_metadata(lake, model, version)
-    for name, expected in {"model": model, "version": version, "submission_key": job.submission_key}.items():
+    for name, expected in {"model": model, "version": version, "submission_key": job.remote_key}.items():
         if metadata.get(name) != expected:
             raise WrongResult(f"{folder}/{METADATA}: {name}", repr(expected), repr(metadata.get(name)))
     path = f"{folder}/{metadata['model_file']}"

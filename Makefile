@@ -1,0 +1,45 @@
+# Every target does its own set-up: Python 3.11 or later and make are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := 0.13.9
+
+.PHONY: demo ui test check format clean soak bench-remote
+
+# The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
+demo: $(VENV)/ready
+	$(BIN)/python -m demo run $(if $(DATA),--data "$(DATA)") $(if $(CUSTOMERS),--customers $(CUSTOMERS))
+
+# Dagster's UI on the last demo, or on the one of DATA=...; Ctrl-C ends it.
+ui: $(VENV)/ready
+	$(BIN)/python -m demo ui $(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT))
+
+# Formatting, types, definitions, and all tests.
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The kill tests with their full counts.
+soak: $(VENV)/ready
+	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) .demo build dist *.egg-info
+
+# uv installs the locked set in a minute and compiles it, so that no process has to; pip's own resolver may crash on it.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("adfml needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --constraint constraints.txt --editable ".[dev]"
+	touch $@

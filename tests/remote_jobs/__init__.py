@@ -1,0 +1,1 @@
+"""Remote jobs against the local cloud, through the real clients."""
