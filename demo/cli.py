@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from demo.home import DemoHome, find_home, find_last_home
+from demo.home import DemoHome, find_home, find_last_home, remember_home
 from demo.processes import ProcessFailed, require_alive, run_in_background
+from demo.services import run_services
 from resources.errors import ResourceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -37,6 +35,7 @@ def run(
     home = find_home(data, customers, seed)
     try:
         home.prepare()
+        remember_home(home)
         _load_shop(home, data, customers, seed)
         agrees = _run_graph(home)
     except (ProcessFailed, WorkflowFailed, ResourceError, OSError) as error:
@@ -60,10 +59,10 @@ def ui(
         console.print("There is no demo yet: run `make demo` first.")
         raise typer.Exit(1)
     home.prepare()
-    with _services(home) as environment:
+    with run_services(home) as services:
         log = home.logs / "webserver.log"
         command = ["dagster_webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-        with run_in_background("The web server", command, environment, log) as server:
+        with run_in_background("The web server", command, services.environment, log) as server:
             console.print(f"Dagster's UI: http://127.0.0.1:{port}   (Ctrl-C ends it)", highlight=False)
             try:
                 while True:
@@ -89,21 +88,6 @@ def _load_shop(home: DemoHome, data: Path | None, customers: int, seed: int) -> 
     _say(f"Source database {home.shop}: {rows}")
 
 
-@contextmanager
-def _services(home: DemoHome) -> Iterator[dict[str, str]]:
-    """The local cloud and Dagster's daemon, while the block runs. Gives the environment of a client of both."""
-    from local_cloud.process import LocalCloud
-
-    with LocalCloud(home.cloud) as cloud:
-        environment = {**home.environment(), **cloud.environment()}
-        os.environ.update(environment)
-        log = home.logs / "daemon.log"
-        command = ["demo.daemon", "run", "-w", "workspace.yaml"]
-        with run_in_background("Dagster's daemon", command, environment, log) as daemon:
-            require_alive("Dagster's daemon", daemon, log)
-            yield environment
-
-
 def _run_graph(home: DemoHome) -> bool:
     import dagster as dg
 
@@ -112,10 +96,10 @@ def _run_graph(home: DemoHome) -> bool:
 
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     _say("Local cloud and Dagster's daemon ...")
-    with _services(home), dg.DagsterInstance.get() as instance:
+    with run_services(home) as services, dg.DagsterInstance.get() as instance:
         for mode in ("train", "score"):
             _say(f"PL_EndToEnd_ML_Workflow, mode {mode}, {day}")
-            run_workflow(instance, mode, day, VERSION, _say, lambda: None)
+            run_workflow(instance, mode, day, VERSION, _say, services.require_alive)
         console.print()
         return show_summary(console, instance, home, day)
 

@@ -49,12 +49,10 @@ class DemoHome:
         return self.folder / "logs"
 
     def prepare(self) -> None:
-        """Make the folders, put the project's dagster.yaml into DAGSTER_HOME, and remember this demo as the last."""
+        """Make the folders and put the project's dagster.yaml into DAGSTER_HOME."""
         for folder in (self.lake, self.dagster, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROJECT / "dagster.yaml", self.dagster / "dagster.yaml")
-        _LAST.parent.mkdir(parents=True, exist_ok=True)
-        _LAST.write_text(str(self.folder))
 
     def environment(self) -> dict[str, str]:
         """The settings of this demo, without the local cloud's."""
@@ -74,6 +72,12 @@ def find_home(data: Path | None, customers: int, seed: int) -> DemoHome:
     """The folder of a demo over a data file, or over a sample of a size and seed."""
     name = f"sample-{customers}-{seed}" if data is None else data.stem
     return DemoHome(DEMOS / name)
+
+
+def remember_home(home: DemoHome) -> None:
+    """Make a demo the last one: the one that `make ui` opens."""
+    _LAST.parent.mkdir(parents=True, exist_ok=True)
+    _LAST.write_text(str(home.folder))
 
 
 def find_last_home() -> DemoHome | None:

@@ -1,0 +1,204 @@
+"""The server: mounts every service on one address of 127.0.0.1 and keeps address.json true."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from local_cloud import databricks_api, faults, identity_api, run_page
+from local_cloud.attempts import AttemptFolders
+from local_cloud.bundle import JobSpec, load_bundle
+from local_cloud.connections import FaultMiddleware, OpenProtocol
+from local_cloud.databricks_engine import Engine
+from local_cloud.databricks_store import RunStore, now_millis
+from local_cloud.databricks_views import RunViews
+from local_cloud.logs import WorkloadLog, read_log
+from local_cloud.processes import own_identity
+from local_cloud.state import Database, StateFolder, write_atomically
+from local_cloud.tokens import TokenIssuer
+
+HOST = "127.0.0.1"
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when connections are accepted."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self.failed = False
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self.should_exit = True
+
+    def fail(self) -> None:
+        """Stop because a service cannot go on."""
+        self.failed = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then stop what runs: the exit code, 0 unless a service failed.
+
+    Args:
+        state_folder: Where everything is kept; created where it is missing.
+        port: The port of 127.0.0.1; 0: the one this state folder had before, else any free one.
+        bundle: The Databricks asset bundle whose jobs are served.
+        parent: Stop when the process with this id is not the parent any more; None: never.
+
+    Raises:
+        BundleError: the bundle cannot be run.
+        StateInUseError: another local cloud serves this state folder.
+    """
+    jobs = load_bundle(bundle)
+    state = StateFolder.at(state_folder)
+    state.create()
+    with state.locked(), contextlib.closing(Database(state.database)) as database:
+        state.address.unlink(missing_ok=True)
+        _prepare_mlflow(state)
+        header = database.setting("identity_header", lambda: secrets.token_urlsafe(32))
+        listener = _listen(database, port)
+        try:
+            url = f"http://{HOST}:{listener.getsockname()[1]}"
+            server = _build(state, database, jobs, url, header, parent)
+            # uvicorn obeys these signals and then raises them again for whoever handled them before: without a
+            # handler of our own that would end the process by the signal, as if it had not stopped cleanly.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: server.stop())
+            _log.info("Serving %s on %s", state.root, url)
+            server.run(sockets=[listener])
+        finally:
+            listener.close()
+            state.address.unlink(missing_ok=True)
+    return 1 if server.failed else 0
+
+
+def _build(
+    state: StateFolder, database: Database, jobs: Mapping[int, JobSpec], url: str, header: str, parent: int | None
+) -> _Server:
+    issuer = TokenIssuer(database.setting("token_secret", lambda: secrets.token_urlsafe(48)))
+    box = faults.FaultBox()
+    store = RunStore(database)
+    folders = AttemptFolders(state, {**state.mlflow_environment(), **_workload_limits()})
+    created = int(database.setting("jobs_created", lambda: str(now_millis())))
+
+    def log_of(attempt_id: int) -> WorkloadLog:
+        return read_log(folders.log(attempt_id))
+
+    def announce() -> None:
+        me = own_identity()
+        address = {
+            "url": url,
+            "pid": me.pid,
+            "created": me.created,
+            "identity_endpoint": url + identity_api.PATH,
+            "identity_header": header,
+        }
+        write_atomically(state.address, json.dumps(address))
+
+    engine = Engine(store, folders, box, lambda: server.fail())
+    api = databricks_api.JobsApi(jobs, created, store, RunViews(url), box, read_log=log_of, wake=engine.wake)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        engine.start()
+        async with anyio.create_task_group() as watchers:
+            if parent is not None:
+                watchers.start_soon(_watch_parent, parent, server)
+            yield
+            watchers.cancel_scope.cancel()
+        await anyio.to_thread.run_sync(engine.stop)
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"pid": os.getpid(), "state": str(state.root)})
+
+    app = Starlette(
+        routes=[
+            *identity_api.build_routes(issuer, header),
+            *databricks_api.build_routes(api, issuer),
+            *run_page.build_routes(store, log_of),
+            *faults.build_routes(box),
+            Route("/_local/health", health, methods=["GET"]),
+        ],
+        middleware=[
+            # A web page must not reach this server under a name of its own that resolves to 127.0.0.1.
+            Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+            Middleware(FaultMiddleware, box=box),
+        ],
+        lifespan=lifespan,
+    )
+    config = uvicorn.Config(
+        app,
+        http=OpenProtocol,
+        loop="asyncio",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config, announce)
+    return server
+
+
+async def _watch_parent(parent: int, server: _Server) -> None:
+    while os.getppid() == parent:
+        await anyio.sleep(0.2)
+    _log.info("The process that started the local cloud is gone.")
+    server.stop()
+
+
+def _listen(database: Database, port: int) -> socket.socket:
+    """A listening socket; the port is kept, so that clients of a killed cloud find the next one where it was."""
+    kept = int(database.setting("port", lambda: "0"))
+    wanted = [port] if port else [kept, 0] if kept else [0]
+    for number in wanted:
+        # asyncio switches Nagle's algorithm off only where the protocol is named: without it 40 ms an answer.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, number))
+        except OSError:
+            listener.close()
+            if number == wanted[-1]:
+                raise
+            continue
+        database.keep_setting("port", str(listener.getsockname()[1]))
+        return listener
+    raise AssertionError("unreachable: the last port is bound or raises")
+
+
+def _prepare_mlflow(state: StateFolder) -> None:
+    # WAL lets a workload read MLflow's store while another writes; the mode stays with the file.
+    with contextlib.closing(sqlite3.connect(state.mlflow_database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _workload_limits() -> dict[str, str]:
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    limited = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    kept = {name: os.environ.get(name, threads) for name in limited}
+    return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,1 @@
+"""The real graph through Dagster's real daemon, with the local cloud."""
