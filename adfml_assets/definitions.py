@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from adfml_assets.declarations import check_declarations
 from resources.completion_log import CompletionLog
 from resources.control import ControlDatabase
 from resources.database import Databases
@@ -15,6 +16,7 @@ from sensors.remote_job_sensor import build_remote_job_sensor
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything this deployment declares."""
+    check_declarations(Path(__file__).parent / "defs")
     declared = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     bound = dg.Definitions(
         resources={

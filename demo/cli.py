@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,8 @@ from rich.console import Console
 from demo.home import DemoHome, find_home, find_last_home, remember_home
 from demo.processes import ProcessFailed, require_alive, run_in_background
 from demo.services import run_services
+from demo.shop_schema import ShopError
+from local_cloud.errors import LocalCloudError
 from resources.errors import ResourceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -32,14 +36,16 @@ def run(
     from demo.workflow_run import WorkflowFailed
 
     started = time.monotonic()
-    home = find_home(data, customers, seed)
+    _stop_cleanly_on_termination()
     try:
+        home = find_home(data, customers, seed)
         home.prepare()
         remember_home(home)
         _load_shop(home, data, customers, seed)
         agrees = _run_graph(home)
-    except (ProcessFailed, WorkflowFailed, ResourceError, OSError) as error:
-        console.print(f"[red]The demo failed.[/] {error}", markup=True, highlight=False)
+    except (ProcessFailed, WorkflowFailed, ShopError, LocalCloudError, ResourceError, OSError) as error:
+        console.print("The demo failed.", style="red")
+        console.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
     console.print(f"Done in {time.monotonic() - started:.0f} s; no process is left running.")
     if not agrees:
@@ -54,6 +60,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port of the UI on this machine.")] = 3000,
 ) -> None:
     """Dagster's UI on a demo, with the daemon and the local cloud, until Ctrl-C."""
+    _stop_cleanly_on_termination()
     home = find_home(data, 1000, 7) if data else find_last_home()
     if home is None or not home.dagster.is_dir():
         console.print("There is no demo yet: run `make demo` first.")
@@ -73,6 +80,12 @@ def ui(
             except ProcessFailed as error:
                 console.print(str(error), markup=False)
                 raise typer.Exit(1) from None
+
+
+def _stop_cleanly_on_termination() -> None:
+    # As with Ctrl-C: what was started is stopped before this process ends.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
 
 
 def _load_shop(home: DemoHome, data: Path | None, customers: int, seed: int) -> None:

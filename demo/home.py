@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-DEMOS = PROJECT / ".demo"
+DEMOS = Path(os.environ.get("ADFML_DEMO_FOLDER", PROJECT / ".demo")).absolute()
 _LAST = DEMOS / "last"
 
 
@@ -69,9 +70,18 @@ class DemoHome:
 
 
 def find_home(data: Path | None, customers: int, seed: int) -> DemoHome:
-    """The folder of a demo over a data file, or over a sample of a size and seed."""
-    name = f"sample-{customers}-{seed}" if data is None else data.stem
-    return DemoHome(DEMOS / name)
+    """The folder of a demo over a data file's content, or over a sample of a size and seed.
+
+    Raises:
+        FileNotFoundError: the data file does not exist.
+    """
+    if data is None:
+        return DemoHome(DEMOS / f"sample-{customers}-{seed}")
+    if not data.is_file():
+        raise FileNotFoundError(f"There is no file {data}: expected the invoices as a Parquet file (DATA=path).")
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return DemoHome(DEMOS / f"{data.stem}-{digest[:8]}")
 
 
 def remember_home(home: DemoHome) -> None:

@@ -36,6 +36,8 @@ def run_in_background(
     Args:
         command: what follows this environment's `python -m`.
     """
+    marker = log.with_suffix(".pid")
+    _stop_left_over(marker)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -48,10 +50,12 @@ def run_in_background(
             preexec_fn=_reset_signals,
         )
     try:
+        marker.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
         yield process
     finally:
         stop_tree(process.pid)
         process.wait()
+        marker.unlink(missing_ok=True)
 
 
 def require_alive(name: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -80,6 +84,17 @@ def stop_tree(pid: int, seconds: float = STOP_SECONDS) -> None:
     left = psutil.wait_procs(left, timeout=5)[1]
     _signal(left, signal.SIGKILL)
     psutil.wait_procs(left, timeout=5)
+
+
+def _stop_left_over(marker: Path) -> None:
+    """Stop what a demo that was killed has left: two daemons on one storage would do everything twice."""
+    if not marker.is_file():
+        return
+    pid, _, created = marker.read_text().partition(" ")
+    # The number alone may by now be somebody else's process.
+    if pid and created and psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).create_time() == float(created):
+        stop_tree(int(pid))
+    marker.unlink(missing_ok=True)
 
 
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

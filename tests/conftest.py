@@ -21,6 +21,16 @@ TODAY = "2026-03-10"
 TRANSACTIONS = SourceTable("shop", "main", "Transactions")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share servers run on one worker: a folder is a group, and so is a file beside them."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root).parts[0]
+        item.add_marker(pytest.mark.xdist_group(place))
+    # The longest folders first, so that no worker is left with one of them at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of the machine it runs on."""

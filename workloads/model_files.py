@@ -142,6 +142,9 @@ def _load(content: bytes, shown_as: str) -> Any:
 
     try:
         estimator = io.loads(content, trusted=list(TRUSTED_TYPES))
+        _check_trees(estimator, shown_as)
+    except ModelFileError:
+        raise
     except UntrustedTypesFoundException as error:
         foreign = sorted(set(io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
         raise ModelFileError(
@@ -150,8 +153,7 @@ def _load(content: bytes, shown_as: str) -> Any:
             foreign=foreign,
         ) from error
     except Exception as error:
-        raise ModelFileError(f"{shown_as} is not a whole skops file ({type(error).__name__}: {error})") from error
-    _check_trees(estimator, shown_as)
+        raise ModelFileError(f"{shown_as} is not a whole model ({type(error).__name__}: {error})") from error
     return estimator
 
 

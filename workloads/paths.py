@@ -94,15 +94,18 @@ class FileArea:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(target)
+        except OSError as error:
+            raise _describe_failure(target, error) from error
+        try:
+            yield unfinished
             try:
-                yield unfinished
                 with unfinished.open("rb") as file:
                     os.fsync(file.fileno())
                 unfinished.replace(target)
-            finally:
-                unfinished.unlink(missing_ok=True)
-        except OSError as error:
-            raise _describe_failure(target, error) from error
+            except OSError as error:
+                raise _describe_failure(target, error) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def remove(self, folder: str, name: str) -> None:
         """Remove `folder/name` if it is there.

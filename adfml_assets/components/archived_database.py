@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from adfml_assets.archive.copying import Archived, SourceTable
 from adfml_assets.archive.increment import take_increment
 from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from resources.completion_log import CompletionLog
@@ -23,6 +25,8 @@ from resources.lake import Lake
 @dataclass
 class ArchivedTable(dg.Resolvable):
     """A table and, for incremental extracts, the column its rows are followed by."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     table: str
     watermark: str | None = None
@@ -40,6 +44,8 @@ class ArchivedDatabase(dg.Component, dg.Resolvable):
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     database: str
     tables: Sequence[ArchivedTable]

@@ -1,10 +1,12 @@
 """`EndToEndWorkflow`: archive, features, and then train or score, as one job that launches a backfill and ends."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.errors import InvalidMode
 from adfml_assets.workflow import (
     MODE_TAG,
@@ -35,6 +37,8 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
         train, score: what each mode materialises, as Dagster's asset selection syntax (`group:features or ...`).
         adf_pipeline: the pipeline this takes the place of, for the description.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     train: str

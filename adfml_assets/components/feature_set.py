@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from adfml_assets.archived_partitions import find_archived, parse_reference
 from adfml_assets.asset_keys import archive_key, features_key
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.features.feature_set import FeatureSetSpec, build_features
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
@@ -18,6 +20,8 @@ from resources.lake import Lake
 @dataclass
 class FeatureDates(dg.Resolvable):
     """The dates features are built for: the snapshot's own, and `count` earlier ones, every `step_days` days."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     step_days: int = 30
     count: int = 0
@@ -40,6 +44,8 @@ class FeatureSet(dg.Component, dg.Resolvable):
         adf_pipeline: the data flow this takes the place of, for the description.
         owners: people or `team:` names.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     function: str

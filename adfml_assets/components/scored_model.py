@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import features_key, job_key, model_key, scores_key, scoring_input_key, table_key
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
@@ -41,6 +43,8 @@ class WriteBack(dg.Resolvable):
         keys: the columns that identify a row.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     table: str
     keys: Sequence[str] = ("RecordId",)
 
@@ -58,6 +62,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     feature_set: str

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, features_key, job_key, model_key, training_data_key
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_model_versions
@@ -49,6 +51,8 @@ class Label(dg.Resolvable):
         baseline: a feature that is itself a naive forecast; the model has to beat it.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
     function: str
     tables: Mapping[str, str]
@@ -71,6 +75,8 @@ class TrainedModel(dg.Component, dg.Resolvable):
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     feature_set: str

@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 import workloads
 from workloads import score_model, train_model
+from workloads.errors import TrainingError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the scripts do, for what is called in this process
 
@@ -210,25 +211,27 @@ def score_here(input_path: Path | str, output_path: Path | str, model_path: Path
 
 @dataclass(frozen=True)
 class Trained:
-    """A model trained once for all tests; its first process died after it had registered the model."""
+    """A model trained once for all tests; a first try failed after it had registered the model."""
 
     training_data: Path
     model_path: Path
     metadata: dict
-    died: Finished
+    first_failure: str
 
 
 @pytest.fixture(scope="session")
-def trained(train: Run, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(train: Run, store: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     data = write_training_data(folder / "data")
     (folder / "model").write_text("a file where the folder should be", "utf-8")
-    died = train(data, folder / "model")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainingError) as failure:
+        patch.setenv("MLFLOW_TRACKING_URI", store)
+        train_model.main(as_options(training_arguments(data, folder / "model", "1")))
     (folder / "model").unlink()
     finished = train(data, folder / "model")
     assert finished.code == 0, finished.err
     metadata = json.loads((folder / "model" / "metadata.json").read_text("utf-8"))
-    return Trained(data, folder / "model", metadata, died)
+    return Trained(data, folder / "model", metadata, str(failure.value))
 
 
 def make_scoring_input(rows: int, seed: int = 9) -> pa.Table:

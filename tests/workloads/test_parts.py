@@ -126,9 +126,11 @@ def test_write_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path):
         with pytest.raises(RuntimeError), area.write(str(tmp_path), "file") as path:
             die_while_writing(path)
         assert [(found.name, found.read_text("utf-8")) for found in tmp_path.iterdir()] == [("file", "old")]
-        with area.write(str(tmp_path), "file") as path:
-            path.write_text("new", "utf-8")
-            assert (tmp_path / "file").read_text("utf-8") == "old"
+        with (tmp_path / "file").open("rb") as reader:
+            with area.write(str(tmp_path), "file") as path:
+                path.write_text("new", "utf-8")
+                assert (tmp_path / "file").read_text("utf-8") == "old"
+            assert reader.read() == b"old"  # who had opened it goes on with the whole old file
     assert [(found.name, found.read_text("utf-8")) for found in tmp_path.iterdir()] == [("file", "new")]
 
 

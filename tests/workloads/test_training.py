@@ -137,9 +137,8 @@ def test_model_in_mlflow_is_no_pickle_and_scores_the_same(trained: Trained, stor
     np.testing.assert_array_equal(logged.predict(data), load_estimator(trained.model_path).predict(data))
 
 
-def test_training_that_died_after_registering_is_finished_by_its_rerun(trained: Trained, store: str):
-    assert trained.died.code == 1
-    assert trained.died.last_line.startswith("TrainingError: cannot write ")
+def test_training_that_failed_after_registering_is_finished_by_its_rerun(trained: Trained, store: str):
+    assert trained.first_failure.startswith(f"cannot write {trained.model_path}")
     versions = [found for found in find_versions(store) if found.tags["adfml_model_version"] == "customer_spend/1"]
     assert [str(found.version) for found in versions] == [trained.metadata["mlflow"]["registered_model_version"]]
     assert versions[0].run_id == trained.metadata["mlflow"]["run_id"]
@@ -154,6 +153,26 @@ def test_same_submission_key_for_another_model_is_refused(trained: Trained, trai
         train_here(trained.training_data, tmp_path / "model", hyperparams='{"max_iter": 3}')
     assert not (tmp_path / "model").exists()
     assert len(find_versions(store)) == before
+
+
+def test_rerun_of_an_older_submission_takes_no_alias_from_a_newer_one(
+    trained: Trained, train_here, store: str, tmp_path: Path
+):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store, store)
+    older, newer = (write_training_data(tmp_path / version, version) for version in ("5", "6"))
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    killed = client.create_run(experiment.experiment_id, tags={"submission_key": "customer_spend|5|1"})
+    train_here(older, tmp_path / "model5", version="5")
+    assert client.get_run(killed.info.run_id).info.status == "KILLED"
+    train_here(newer, tmp_path / "model6", version="6")
+    aliases, versions = find_registered_model(store).aliases, len(find_versions(store))
+    train_here(older, tmp_path / "model5", version="5")
+    assert find_registered_model(store).aliases == aliases
+    newest = json.loads((tmp_path / "model6" / "metadata.json").read_text("utf-8"))["mlflow"]
+    assert {str(version) for version in aliases.values()} == {newest["registered_model_version"]}
+    assert len(find_versions(store)) == versions
 
 
 def test_shuffled_label_is_refused_by_the_gate(trained: Trained, train_here, store: str, tmp_path: Path):

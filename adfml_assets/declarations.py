@@ -1,0 +1,136 @@
+"""Checking every defs.yaml before Dagster loads it: all mistakes at once, each with file, line and what is right.
+
+Dagster's own check takes any text for a number (it might be a template), and does not say which fields there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from adfml_assets.errors import AdfmlError
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a defs.yaml: where, and what was expected."""
+
+    file: Path
+    line: int
+    field: str
+    expected: str
+
+    def describe(self) -> str:
+        """The mistake in one line."""
+        return f"{self.file}:{self.line}: {self.field}: {self.expected}"
+
+
+class InvalidDeclarations(AdfmlError):
+    """One or more defs.yaml are not what their components take."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(mistake.describe() for mistake in self.mistakes))
+
+
+def check_declarations(folder: Path) -> None:
+    """Check every defs.yaml below a folder that declares one of this project's components.
+
+    Raises:
+        InvalidDeclarations: with every mistake of every file.
+    """
+    mistakes = [mistake for file in sorted(folder.rglob("defs.yaml")) for mistake in find_mistakes(file)]
+    if mistakes:
+        raise InvalidDeclarations(mistakes)
+
+
+def find_mistakes(file: Path) -> Iterator[Mistake]:
+    """The mistakes of one defs.yaml; components of other packages are left to Dagster."""
+    import yaml
+    from dagster_shared.yaml_utils import parse_yamls_with_source_position
+
+    try:
+        documents = list(parse_yamls_with_source_position(file.read_text(), str(file)))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        yield Mistake(file, line, "YAML", str(error.problem))
+        return
+    for document in documents:
+        yield from _check_document(file, document)
+
+
+def _check_document(file: Path, document: Any) -> Iterator[Mistake]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from adfml_assets import components
+
+    declared = document.value if isinstance(document.value, dict) else {}
+    package, _, name = str(declared.get("type", "")).rpartition(".")
+    if package != components.__name__:
+        return
+    if name not in components.__all__:
+        line = _find_line(document, ("type",))
+        yield Mistake(file, line, "type", _say_unknown("component", name, components.__all__))
+        return
+    component = getattr(components, name)
+    try:
+        TypeAdapter(component).validate_json(json.dumps(declared.get("attributes") or {}), strict=True)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            location: Location = found["loc"]
+            if isinstance(found["input"], str) and "{{" in found["input"]:
+                continue  # a template: Dagster resolves it when it loads
+            field = ".".join(map(str, ("attributes", *location)))
+            line = _find_line(document, ("attributes", *location))
+            yield Mistake(file, line, field, _explain(component, location, found))
+
+
+def _explain(component: type, location: Location, error: Any) -> str:
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        owner = _find_class(component, location[:-1])
+        return _say_unknown("field", str(location[-1]), [f.name for f in dataclasses.fields(owner)])
+    if error["type"] in ("missing", "missing_argument"):
+        return "is missing, and has no default."
+    return f"{error['msg'].replace('Input should be', 'expected')}, found {error['input']!r}."
+
+
+def _say_unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"there is no {kind} {name!r}. Expected one of: {', '.join(sorted(known))}.{hint}"
+
+
+def _find_class(component: type, location: Location) -> type:
+    """The dataclass at a location: lists and optional fields are looked through."""
+    found = component
+    for step in location:
+        if isinstance(step, str):
+            found = next(_list_dataclasses(typing.get_type_hints(found)[step]), found)
+    return found
+
+
+def _list_dataclasses(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        yield hint
+    if isinstance(hint, types.UnionType) or typing.get_args(hint):
+        for part in typing.get_args(hint):
+            yield from _list_dataclasses(part)
+
+
+def _find_line(document: Any, location: Location) -> int:
+    """The line of a location, or of the closest thing around it that is in the file."""
+    tree = document.source_position_tree
+    for step in location:
+        if step not in tree.children:
+            break
+        tree = tree.children[step]
+    return int(tree.position.start.line)
