@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: demo ui test check format clean soak bench-remote
+.PHONY: demo ui test check format soak bench clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -22,8 +22,8 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/dg check yaml
-	$(BIN)/dg check defs
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check yaml
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -31,7 +31,11 @@ format: $(VENV)/ready
 
 # The kill tests with their full counts.
 soak: $(VENV)/ready
-	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest -m slow
+	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
+
+# What an archive costs, against doing it by hand.
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks.archive_rows
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

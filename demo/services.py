@@ -34,12 +34,23 @@ class Services:
         require_alive(DAEMON, self.daemon, self.daemon_log)
 
 
+def _make_storage() -> None:
+    """Make Dagster's own tables before several processes want to: on SQLite the second of them would fail."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.get_runs(limit=1)
+        instance.all_asset_keys()
+        instance.all_instigator_state()
+
+
 @contextmanager
 def run_services(home: DemoHome) -> Iterator[Services]:
     """The local cloud and Dagster's daemon, while the block runs; this process becomes a client of both."""
     with LocalCloud(home.cloud) as cloud:
         environment = {**home.environment(), **cloud.environment()}
         os.environ.update(environment)
+        _make_storage()
         log = home.logs / "daemon.log"
         with run_in_background(DAEMON, ["demo.daemon", "run", "-w", "workspace.yaml"], environment, log) as daemon:
             yield Services(environment, cloud, daemon, log)

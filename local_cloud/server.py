@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -79,7 +78,6 @@ def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None
     state.create()
     with state.locked(), contextlib.closing(Database(state.database)) as database:
         state.address.unlink(missing_ok=True)
-        _prepare_mlflow(state)
         header = database.setting("identity_header", lambda: secrets.token_urlsafe(32))
         listener = _listen(database, port)
         try:
@@ -189,12 +187,6 @@ def _listen(database: Database, port: int) -> socket.socket:
         database.keep_setting("port", str(listener.getsockname()[1]))
         return listener
     raise AssertionError("unreachable: the last port is bound or raises")
-
-
-def _prepare_mlflow(state: StateFolder) -> None:
-    # WAL lets a workload read MLflow's store while another writes; the mode stays with the file.
-    with contextlib.closing(sqlite3.connect(state.mlflow_database)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _workload_limits() -> dict[str, str]:

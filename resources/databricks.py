@@ -226,9 +226,8 @@ def translate_error(error: Exception, submission_key: str | None) -> Exception:
         return Unreachable("Databricks", host, "connection refused", check)
     if isinstance(cause, requests.ConnectionError) and "resolve" in str(cause).lower():
         return Unreachable("Databricks", host, "the name does not resolve", check)
-    unanswered = isinstance(cause, (requests.RequestException, TimeoutError)) or isinstance(
-        cause, (errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded, errors.TooManyRequests)
-    )
+    overloaded = (errors.InternalError, errors.TemporarilyUnavailable, errors.DeadlineExceeded, errors.TooManyRequests)
+    unanswered = isinstance(cause, (requests.RequestException, TimeoutError, *overloaded))
     if unanswered and submission_key is not None:
         return OutcomeUnknown(submission_key, "Databricks", str(cause) or type(cause).__name__)
     if unanswered:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from adfml_assets.archive.copying import SourceTable
 from resources.control import ControlDatabase
@@ -21,13 +23,19 @@ TODAY = "2026-03-10"
 TRANSACTIONS = SourceTable("shop", "main", "Transactions")
 
 
+class FolderScheduling(LoadScopeScheduling):
+    """Tests that share servers run on one worker: each folder below this one, and each file beside it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "/".join(nodeid.partition("::")[0].split("/")[:2])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    return FolderScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share servers run on one worker: a folder is a group, and so is a file beside them."""
-    root = Path(__file__).parent
-    for item in items:
-        place = item.path.relative_to(root).parts[0]
-        item.add_marker(pytest.mark.xdist_group(place))
-    # The longest folders first, so that no worker is left with one of them at the end.
+    """The longest folders first, so that no worker is left with one of them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

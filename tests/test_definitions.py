@@ -104,7 +104,7 @@ def test_loading_touches_no_network_no_database_and_no_setting() -> None:
         "from adfml_assets.definitions import defs\n"
         "print(len(defs().get_repository_def().asset_graph.get_all_asset_keys()))\n"
         "import sys\n"
-        "heavy = {'pandas', 'databricks', 'dagster_databricks', 'mlflow', 'azure.identity', 'azure.ai.ml', 'openai'}\n"
+        "heavy = {'pandas', 'databricks', 'dagster_databricks', 'mlflow', 'azure.ai.ml', 'openai'}\n"
         "heavy |= {'ibis', 'duckdb', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -88,7 +88,7 @@ def find_tracking_uri() -> str:
 
 
 def prepare_local_store(uri: str) -> None:
-    """Create the database behind a `sqlite:///` tracking URI, if that is one and it does not exist.
+    """Create the database behind a `sqlite:///` tracking URI, if that is one and it is not there or unfinished.
 
     MLflow creates it on first use, in some fifty migrations without a lock: two processes at once break it, and a
     process that dies leaves half of it. Here one process at a time builds it under another name and then renames it.
@@ -97,13 +97,13 @@ def prepare_local_store(uri: str) -> None:
         sqlite3.OperationalError: Another process has been building it for two minutes.
     """
     database = _sqlite_file(uri)
-    if database is None or database.exists():
+    if database is None or _is_migrated(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     # SQLite's own lock works on every system and ends with the process that holds it.
     with closing(sqlite3.connect(f"{database}.lock", timeout=_LOCK_SECONDS, isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
-        if database.exists():
+        if _is_migrated(database):
             return
         from mlflow import MlflowClient
 
@@ -111,6 +111,17 @@ def prepare_local_store(uri: str) -> None:
         unfinished.unlink(missing_ok=True)
         MlflowClient(f"sqlite:///{unfinished}", f"sqlite:///{unfinished}").search_experiments(max_results=1)
         unfinished.replace(database)
+
+
+def _is_migrated(database: Path) -> bool:
+    """Whether MLflow's migrations have gone through: an empty file, or half a store, is none."""
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as connection:
+        (tables,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('alembic_version', 'registered_model_aliases')"
+        ).fetchone()
+        return tables == 2 and connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0] > 0
 
 
 def fingerprint_scores(*scores: Any) -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
-from tests.daemon.conftest import MODEL, MODEL_JOB, TRAINING_DATA, Site
+from tests.daemon.conftest import MODEL, MODEL_JOB, Site
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_a_backfill_of_three_partitions_waits_without_a_process_and_succeeds(sit
     assert current.status == BulkActionStatus.REQUESTED
     site.clear_faults()
     assert site.wait_for_backfill(backfill) == BulkActionStatus.COMPLETED_SUCCESS
-    for key in (TRAINING_DATA, MODEL_JOB, MODEL):
+    for key in (MODEL_JOB, MODEL):
         assert site.materialised(key) >= {"1", "2", "3"}
     for version in "123":
         job = site.job(version)
@@ -41,10 +41,8 @@ def test_a_backfill_of_three_partitions_waits_without_a_process_and_succeeds(sit
 
 
 def test_a_failed_job_is_a_failed_run_with_its_words_and_page(site: Site) -> None:
-    first = site.backfill({TRAINING_DATA: ["4"]})
-    assert site.wait_for_backfill(first) == BulkActionStatus.COMPLETED_SUCCESS
     (site.home.lake / "ml/training-data/sales_forecast/version=4/data_card.json").write_text("{}")
-    backfill = site.train("4", data=False)
+    backfill = site.train("4")
     assert site.wait_for_backfill(backfill) == BulkActionStatus.COMPLETED_FAILED
     assert "4" in site.materialised(MODEL_JOB)
     assert "4" not in site.materialised(MODEL)
@@ -99,8 +97,6 @@ def test_cancelling_a_submitting_run_cancels_its_job(site: Site) -> None:
 def test_a_run_with_both_assets_collects_by_a_second_run(site: Site) -> None:
     """As when somebody materialises both in one run: the collecting asset comes too early, and says so."""
     select = ",".join(f'key:"{key.to_user_string()}"' for key in (MODEL_JOB, MODEL))
-    done = site.backfill({TRAINING_DATA: ["8"]})
-    assert site.wait_for_backfill(done) == BulkActionStatus.COMPLETED_SUCCESS
     site.order(kind="hold")
     command = ["dagster", "asset", "materialize", "-m", "adfml_assets.definitions", "--partition", "8"]
     ran = site.run_command(*command, "--select", select.replace(",", " or "))

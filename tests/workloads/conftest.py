@@ -224,9 +224,10 @@ def trained(train: Run, store: str, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("trained")
     data = write_training_data(folder / "data")
     (folder / "model").write_text("a file where the folder should be", "utf-8")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainingError) as failure:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store)
-        train_model.main(as_options(training_arguments(data, folder / "model", "1")))
+        with pytest.raises(TrainingError) as failure:
+            train_model.main(as_options(training_arguments(data, folder / "model", "1")))
     (folder / "model").unlink()
     finished = train(data, folder / "model")
     assert finished.code == 0, finished.err

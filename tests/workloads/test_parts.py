@@ -23,6 +23,7 @@ from workloads.errors import TrainingError, WorkloadError
 from workloads.metrics import forecast_naively, judge, measure
 from workloads.paths import FileArea, split_path
 from workloads.regression import fit, parse_hyperparams, predict
+from workloads.tracking import prepare_local_store
 from workloads.training_data import DataCard, Split
 
 
@@ -172,6 +173,16 @@ def test_store_that_four_processes_wanted_to_create_is_whole(store: str):
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert not [name for name in tables if name.startswith("_alembic_tmp")]
+
+
+def test_an_empty_file_is_no_store_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a process leaves it that opens the database before MLflow has made it."""
+    monkeypatch.chdir(tmp_path)
+    database = tmp_path / "mlflow.db"
+    database.touch()
+    prepare_local_store(f"sqlite:///{database}")
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
 
 
 def test_script_without_file_variable_fails_as_an_exception_on_databricks(tmp_path: Path):

@@ -1,0 +1,1 @@
+"""What things cost, measured against their peers in one interleaved run. Each module prints a table."""
