@@ -13,7 +13,7 @@ from adfml_assets.archive.copying import Archived, SourceTable
 from adfml_assets.archive.increment import take_increment
 from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, describe
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from resources.completion_log import CompletionLog
@@ -99,10 +99,9 @@ class ArchivedDatabase(dg.Component, dg.Resolvable):
             else f"The rows of `{source.full_name}` that were added or changed since the last extract, by "
             f"`{table.watermark}`. Intervals are recorded before the data is read: none overlaps, none is missing."
         )
-        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
         return dg.AssetSpec(
             key,
-            description=what + pipeline,
+            description=describe(what, self.adf_pipeline),
             group_name="archive" if self.mode == "full" else "incremental",
             kinds={"sql", "parquet"},
             owners=list(self.owners),

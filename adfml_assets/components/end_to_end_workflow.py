@@ -6,7 +6,7 @@ from typing import ClassVar
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, describe
 from adfml_assets.errors import InvalidMode
 from adfml_assets.workflow import (
     MODE_TAG,
@@ -73,13 +73,12 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
             names = ", ".join(sorted(key.to_user_string() for key in missing))
             context.log.info("Backfill %s materialises: %s", backfill, names)
 
-        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
-
         @dg.job(
             name=self.name,
-            description=(
+            description=describe(
                 "Archive, features, then train or score. Launches a backfill over what is missing of the day, and "
-                f"ends; the backfill goes through Dagster's queue.{pipeline}"
+                "ends; the backfill goes through Dagster's queue.",
+                self.adf_pipeline,
             ),
         )
         def workflow() -> None:

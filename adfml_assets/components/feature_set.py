@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from adfml_assets.archived_partitions import find_archived, parse_reference
 from adfml_assets.asset_keys import archive_key, features_key
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.features.feature_set import FeatureSetSpec, build_features
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
@@ -62,20 +62,21 @@ class FeatureSet(dg.Component, dg.Resolvable):
         """One asset in daily partitions."""
         spec = self._build_spec()
         references = dict(self.tables)
-        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
+        options = build_options(
+            f"What is known of each `{self.key}` at the end of a day, and of earlier days: nothing that happened "
+            f"after a feature date is in its features. Function: `{self.function}`.",
+            adf_pipeline=self.adf_pipeline,
+            partitions=build_daily_partitions(),
+            group="features",
+            kinds={"ibis", "duckdb", "parquet"},
+            owners=self.owners,
+        )
 
         @dg.asset(
             key=features_key(self.name),
             deps=[archive_key(*parse_reference(reference)) for reference in references.values()],
-            partitions_def=build_daily_partitions(),
-            group_name="features",
-            kinds={"ibis", "duckdb", "parquet"},
-            owners=list(self.owners),
-            description=(
-                f"What is known of each `{self.key}` at the end of a day, and of earlier days: nothing that happened "
-                f"after a feature date is in its features. Function: `{self.function}`.{pipeline}"
-            ),
             metadata={"parameters": dict(self.parameters), "as_of": self.as_of},
+            **options,
         )
         def features(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
             day = context.partition_key

@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import features_key, job_key, model_key, scores_key, scoring_input_key, table_key
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
@@ -80,14 +80,14 @@ class ScoredModel(dg.Component, dg.Resolvable):
         )
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
-        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
-        return {
-            "partitions_def": build_daily_partitions(),
-            "group_name": "scoring",
-            "kinds": kinds,
-            "owners": list(self.owners),
-            "description": what + pipeline,
-        }
+        return build_options(
+            what,
+            adf_pipeline=self.adf_pipeline,
+            partitions=build_daily_partitions(),
+            group="scoring",
+            kinds=kinds,
+            owners=self.owners,
+        )
 
     def _build_input(self) -> dg.AssetsDefinition:
         source = features_key(self.feature_set)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, features_key, job_key, model_key, training_data_key
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_model_versions
@@ -96,14 +96,14 @@ class TrainedModel(dg.Component, dg.Resolvable):
         )
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
-        pipeline = f"\n\nADF: `{self.adf_pipeline}`." if self.adf_pipeline else ""
-        return {
-            "partitions_def": build_model_versions(self.name),
-            "group_name": "training",
-            "kinds": kinds,
-            "owners": list(self.owners),
-            "description": what + pipeline,
-        }
+        return build_options(
+            what,
+            adf_pipeline=self.adf_pipeline,
+            partitions=build_model_versions(self.name),
+            group="training",
+            kinds=kinds,
+            owners=self.owners,
+        )
 
     def _build_training_data(self) -> dg.AssetsDefinition:
         label = LabelSpec(self.label.name, self.label.function, self.label.days, self.label.baseline)
