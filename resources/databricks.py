@@ -115,12 +115,12 @@ class Databricks(dg.ConfigurableResource):
     def poll(self, jobs: Sequence[RemoteJob], stop_at: float) -> Iterator[tuple[RemoteJob, RemoteStatus]]:
         """How jobs stand: the active runs of a Databricks job by list, and a request each for those that ended."""
         active: dict[str, RemoteStatus] = {}
-        by_job: dict[int, set[str]] = {}
+        by_job: dict[str, list[RemoteJob]] = {}
         for job in jobs:
-            by_job.setdefault(self._find_job_id(job.request), set()).add(str(job.remote_id))
-        for job_id, run_ids in by_job.items():
-            if len(run_ids) > 1:
-                active |= self._list_active(job_id, run_ids, stop_at)
+            by_job.setdefault(str(job.request["job"]), []).append(job)
+        for same in by_job.values():
+            if len(same) > 1:
+                active |= self._list_active(same, stop_at)
         ended = [job for job in jobs if job.remote_id not in active]
         yield from ((job, active[str(job.remote_id)]) for job in jobs if job.remote_id in active)
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="databricks-poll") as pool:
@@ -130,8 +130,13 @@ class Databricks(dg.ConfigurableResource):
                 if status is not None:
                     yield futures[future], status
 
-    def _list_active(self, job_id: int, run_ids: set[str], stop_at: float) -> dict[str, RemoteStatus]:
+    def _list_active(self, jobs: Sequence[RemoteJob], stop_at: float) -> dict[str, RemoteStatus]:
         found: dict[str, RemoteStatus] = {}
+        run_ids = {str(job.remote_id) for job in jobs}
+        try:
+            job_id = self._find_job_id(jobs[0].request)
+        except Refused:
+            return {}  # the job was deleted or renamed meanwhile; its runs can still be asked for one by one
         with _translated(None):
             for run in self.client.jobs.list_runs(job_id=job_id, active_only=True, limit=_LIST_PAGE):
                 if str(run.run_id) in run_ids:
@@ -144,8 +149,14 @@ class Databricks(dg.ConfigurableResource):
     def _get_status(self, job: RemoteJob, stop_at: float) -> RemoteStatus | None:
         if time.monotonic() > stop_at:
             return None
+        from databricks.sdk.errors import InvalidParameterValue, ResourceDoesNotExist
+
         with _translated(None):
-            run = self.client.jobs.get_run(int(str(job.remote_id)))
+            try:
+                run = self.client.jobs.get_run(int(str(job.remote_id)))
+            except (ResourceDoesNotExist, InvalidParameterValue) as error:
+                # Databricks forgets runs after 60 days, and people delete them: waiting on would be for ever.
+                return RemoteStatus("failed", "NOT_FOUND", f"Databricks no longer knows run {job.remote_id}: {error}")
         status = describe_status(run)
         if status.state != "failed":
             return status

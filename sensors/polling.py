@@ -54,15 +54,18 @@ def advance_jobs(
         jobs = ledger.list_outstanding(service.name)
         submitted += _submit_meant(ledger, service, jobs, now, stop_at, log)
         running = [job for job in ledger.list_outstanding(service.name) if job.remote_id is not None]
-        statuses = []
-        for job, status in service.poll(running, stop_at):
-            if status.unknown:
-                log.warning("%s is in a state this version does not know; polling goes on.", job.submission_key)
-            statuses.append((job.submission_key, _judge(job, status)))
-        polled = len(statuses)
-        for job in ledger.record_statuses(statuses):
-            ended += 1
-            log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
+        statuses: list[tuple[str, RemoteStatus]] = []
+        try:
+            for job, status in service.poll(running, stop_at):
+                if status.unknown:
+                    log.warning("%s is in a state this version does not know; polling goes on.", job.submission_key)
+                statuses.append((job.submission_key, _judge(job, status)))
+        finally:
+            # What was learned before the service went away counts.
+            polled = len(statuses)
+            for job in ledger.record_statuses(statuses):
+                ended += 1
+                log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
         # A transient failure has left the intent of its next try.
         submitted += _submit_meant(ledger, service, ledger.list_outstanding(service.name), now, stop_at, log)
     except ResourceError as error:
@@ -91,7 +94,11 @@ def _cancel_overdue(
         if reason is None:
             continue
         log.info("Cancelling %s: %s", job.submission_key, reason)
-        cancel_job(ledger, service, job, reason)
+        try:
+            cancel_job(ledger, service, job, reason)
+        except ResourceError as error:
+            # One job that cannot be cancelled must not keep the others from being looked at.
+            log.warning("%s could not be cancelled: %s", job.submission_key, error)
         if now > job.deadline_at + CANCEL_GRACE:
             gone = RemoteStatus("failed", job.remote_state or "UNKNOWN", f"{reason} The service did not stop the job.")
             ledger.record_ended(job.submission_key, gone)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 
 from resources.control import utc_now
-from resources.errors import ResourceError
 from sensors.polling import advance_jobs
 from sensors.waiting import cancel_abandoned, release_runs, request_early_runs
 
@@ -41,10 +40,7 @@ def build_remote_job_sensor(service_key: str) -> dg.SensorDefinition:
         started = time.monotonic()
         service = cast("RemoteService", getattr(context.resources, service_key))
         ledger = context.resources.control.ledger
-        try:
-            cancel_abandoned(context.instance, ledger, service, context.log)
-        except ResourceError as error:
-            context.log.warning("%s; what is to be cancelled stays so.", error)
+        cancel_abandoned(context.instance, ledger, service, context.log)
         budget = max(1.0, TICK_BUDGET_SECONDS - (time.monotonic() - started))
         tick = advance_jobs(ledger, service, now=utc_now(), budget_seconds=budget, log=context.log)
         released = release_runs(context.instance, ledger, context.log)

@@ -11,6 +11,7 @@ from logging import Logger, LoggerAdapter
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
+from resources.errors import ResourceError
 from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob, RemoteService
 from resources.submission import cancel_job
@@ -53,7 +54,11 @@ def cancel_abandoned(
     abandoned = [(job, reasons[r]) for r, job in outstanding.items() if r in reasons and r not in wanted]
     for job, reason in abandoned:
         log.info("Cancelling %s: %s", job.submission_key, reason)
-        cancel_job(ledger, service, job, reason)
+        try:
+            cancel_job(ledger, service, job, reason)
+        except ResourceError as error:
+            # The wish is in the ledger: the next look at the jobs repeats it.
+            log.warning("%s could not be cancelled yet: %s", job.submission_key, error)
     _forget(instance, gone)
     return len(abandoned)
 

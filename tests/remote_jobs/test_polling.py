@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from resources.remote_jobs import RemoteRun
 from tests.remote_jobs.conftest import Bench
 
 
@@ -77,6 +78,27 @@ def test_a_service_that_is_down_loses_nothing(
     httpx.delete(f"{bench.cloud.url}/_local/faults")
     bench.tick_until(lambda: not bench.get(job).outstanding)
     assert bench.get(job).state == "succeeded"
+
+
+def test_a_run_that_databricks_forgot_has_failed_and_holds_up_no_other(bench: Bench) -> None:
+    gone = bench.open(partition="gone")
+    bench.ledger.record_submitted(gone.submission_key, RemoteRun("999", None))
+    other = bench.submit()
+    bench.tick_until(lambda: not bench.ledger.list_outstanding())
+    assert (bench.get(gone).state, bench.get(gone).remote_state) == ("failed", "NOT_FOUND")
+    assert "no longer knows run 999" in (bench.get(gone).message or "")
+    assert bench.get(other).state == "succeeded"
+
+
+def test_a_job_that_cannot_be_cancelled_holds_up_no_other(bench: Bench) -> None:
+    stuck, other = bench.submit("slow", "stuck", deadline=timedelta(minutes=1)), bench.submit()
+    bench.order(kind="status", code=403, path="/api/2.2/jobs/runs/cancel", times=None)
+    bench.tick(ahead=timedelta(minutes=2))
+    bench.tick_until(lambda: not bench.get(other).outstanding)
+    assert bench.get(stuck).outstanding
+    bench.tick(ahead=timedelta(minutes=30))
+    assert bench.get(stuck).state == "failed", "after a grace it counts as failed whatever the service does"
+    assert "The service did not stop the job" in (bench.get(stuck).message or "")
 
 
 def test_many_jobs_are_polled_by_list(bench: Bench) -> None:
