@@ -83,6 +83,8 @@ def ui(
 
 
 def _stop_cleanly_on_termination() -> None:
+    # A shell's background job ignores SIGINT and hands that on: this process obeys it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As with Ctrl-C: what was started is stopped before this process ends.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: sys.exit(128 + received))

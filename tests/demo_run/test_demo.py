@@ -87,7 +87,13 @@ def test_a_missing_data_file_is_said_and_the_exit_code_is_not_0(folder: Path) ->
 def test_a_demo_that_is_stopped_leaves_no_process(folder: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "demo", "run", "--customers", "60"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in a shell's background job
     )
     assert process.stdout is not None
     for line in process.stdout:
