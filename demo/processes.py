@@ -58,6 +58,28 @@ def run_in_background(
         marker.unlink(missing_ok=True)
 
 
+def run_to_end(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command and wait for it; when this process is stopped meanwhile, it and all its children are gone too.
+
+    Args:
+        command: what follows this environment's `python -m`.
+        seconds: how long it may take.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+    """
+    arguments = [sys.executable, "-m", *command]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        arguments, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        finally:
+            stop_tree(process.pid)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+
 def require_alive(name: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Make sure a background process still runs.
 

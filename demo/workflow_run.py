@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from subprocess import TimeoutExpired
 
 import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 
-from demo.home import PROJECT
+from demo.processes import run_to_end
 from resources.control import ControlDatabase
 
 JOB = "PL_EndToEnd_ML_Workflow"
@@ -70,9 +68,12 @@ def run_workflow(
 
 def _launch(run_id: str, mode: str, day: str, version: str) -> None:
     config = {"ops": {"launch_workflow": {"config": {"mode": mode, "snapshot_date": day, "model_version": version}}}}
-    command = [str(Path(sys.executable).parent / "dagster"), "job", "launch", "-w", "workspace.yaml", "-j", JOB]
+    command = ["dagster", "job", "launch", "-w", "workspace.yaml", "-j", JOB]
     command += ["--run-id", run_id, "--config-json", json.dumps(config)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=LAUNCH_SECONDS)
+    try:
+        done = run_to_end(command, LAUNCH_SECONDS)
+    except TimeoutExpired:
+        raise WorkflowFailed(mode, [f"{JOB} could not be launched within {LAUNCH_SECONDS} s"]) from None
     if done.returncode:
         raise WorkflowFailed(mode, [f"{JOB} could not be launched:", *done.stderr.splitlines()[-15:]])
 
