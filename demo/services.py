@@ -34,7 +34,7 @@ class Services:
         require_alive(DAEMON, self.daemon, self.daemon_log)
 
 
-def _make_storage() -> None:
+def make_storage() -> None:
     """Make Dagster's own tables before several processes want to: on SQLite the second of them would fail."""
     import dagster as dg
 
@@ -50,7 +50,7 @@ def run_services(home: DemoHome) -> Iterator[Services]:
     with LocalCloud(home.cloud) as cloud:
         environment = {**home.environment(), **cloud.environment()}
         os.environ.update(environment)
-        _make_storage()
+        make_storage()
         log = home.logs / "daemon.log"
         with run_in_background(DAEMON, ["demo.daemon", "run", "-w", "workspace.yaml"], environment, log) as daemon:
             yield Services(environment, cloud, daemon, log)

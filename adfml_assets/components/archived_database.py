@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import dagster as dg
@@ -58,22 +57,16 @@ class ArchivedDatabase(dg.Component, dg.Resolvable):
         """One subsettable multi-asset: a table that fails leaves the others done."""
         sources = {self._build_key(t): (self._parse(t), t) for t in self.tables}
         specs = [self._build_spec(key, source, table) for key, (source, table) in sources.items()]
-        archive = partial(self._archive, sources)
 
         @dg.multi_asset(
             name=f"{self.mode}_archive_of_{self.database}",
             specs=specs,
             can_subset=True,
             partitions_def=build_daily_partitions(),
+            required_resource_keys={"databases", "lake", "control", "completion_log"},
         )
-        def archived_tables(
-            context: dg.AssetExecutionContext,
-            databases: Databases,
-            lake: Lake,
-            control: ControlDatabase,
-            completion_log: CompletionLog,
-        ) -> Iterator[dg.MaterializeResult[None]]:
-            yield from archive(context, databases, lake, control, completion_log)
+        def archived_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+            yield from self._archive(sources, context)
 
         return dg.Definitions(assets=[archived_tables])
 
@@ -112,11 +105,11 @@ class ArchivedDatabase(dg.Component, dg.Resolvable):
         self,
         sources: Mapping[dg.AssetKey, tuple[SourceTable, ArchivedTable]],
         context: dg.AssetExecutionContext,
-        databases: Databases,
-        lake: Lake,
-        control: ControlDatabase,
-        completion_log: CompletionLog,
     ) -> Iterator[dg.MaterializeResult[None]]:
+        databases: Databases = context.resources.databases
+        lake: Lake = context.resources.lake
+        control: ControlDatabase = context.resources.control
+        completion_log: CompletionLog = context.resources.completion_log
         now, day = utc_now(), context.partition_key
         failures: dict[str, Exception] = {}
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="archive")

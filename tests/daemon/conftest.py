@@ -31,7 +31,7 @@ MODEL = dg.AssetKey(["ml", "models", "sales_forecast"])
 MODEL_JOB = dg.AssetKey(["ml", "models", "sales_forecast_job"])
 ARCHIVE = dg.AssetKey(["archive", "shop", "main", "Transactions"])
 FEATURES = dg.AssetKey(["feature_store", "customer_features"])
-VERSIONS = "12345678"
+VERSIONS = "123456789"
 TRAINING_DATA = dg.AssetKey(["ml", "training_data", "sales_forecast"])
 
 

@@ -76,6 +76,18 @@ def test_cancelling_a_waiting_run_cancels_the_remote_job(site: Site) -> None:
     assert site.wait_for_backfill(backfill) != BulkActionStatus.COMPLETED_SUCCESS
 
 
+def test_cancelling_a_backfill_cancels_its_remote_jobs(site: Site) -> None:
+    site.order(kind="hold")
+    backfill = site.train("9")
+    site.wait_for_waiting("9")
+    current = site.instance.get_backfill(backfill)
+    assert current is not None
+    site.instance.update_backfill(current.with_status(BulkActionStatus.CANCELING))  # as the UI does
+    site.wait("the remote job to be cancelled", lambda: not site.job("9").outstanding)
+    assert (site.job("9").state, site.job("9").remote_state) == ("cancelled", "TERMINATED/CANCELED/USER_CANCELED")
+    assert site.wait_for_backfill(backfill) == BulkActionStatus.CANCELED
+
+
 def test_cancelling_a_submitting_run_cancels_its_job(site: Site) -> None:
     site.order(kind="hold")
     site.order(kind="delay", path="/api/2.2/jobs/run-now", seconds=8, times=1)
