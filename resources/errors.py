@@ -111,3 +111,57 @@ class OutcomeUnknown(ResourceError):
             "'submitting'; the sensor finds or repeats it under the same key, so that it runs once. "
             "Materialise the asset again to go on."
         )
+
+
+class ConnectionLost(Unreachable):
+    """A connection was cut while rows were read: worth another try from the start."""
+
+
+class NotPermitted(ResourceError):
+    """The login may not read a table."""
+
+    def __init__(self, table: str, reason: str, grant: str) -> None:
+        self.table = table
+        self.reason = reason
+        self.grant = grant
+        super().__init__(f"{table} may not be read ({reason}). Let an administrator run: {grant}")
+
+
+class UnsupportedColumn(ResourceError):
+    """A column of a type that has no exact counterpart in Parquet here."""
+
+    def __init__(self, table: str, column: str, source_type: str) -> None:
+        self.table = table
+        self.column = column
+        self.source_type = source_type
+        super().__init__(
+            f"{table}.{column}: type {source_type} has no exact Parquet type. Give the column a declared type, or "
+            "archive a view that casts it."
+        )
+
+
+class UnexpectedValue(ResourceError):
+    """A value that is not of its column's declared type."""
+
+    def __init__(self, table: str, column: str, expected: str, reason: str) -> None:
+        self.table = table
+        self.column = column
+        self.expected = expected
+        self.reason = reason
+        super().__init__(
+            f"{table}.{column}: a value is not of the declared type, expected {expected} ({reason}). Correct the value "
+            "at the source, or archive a view that casts the column."
+        )
+
+
+class StorageFull(ResourceError):
+    """The lake's disk, or its quota, has no room left."""
+
+    def __init__(self, where: str, address: str, reason: str) -> None:
+        self.where = where
+        self.address = address
+        self.reason = reason
+        super().__init__(
+            f"{where} could not be written to {address}: {reason}. Nothing of it is visible. Make room in the lake or "
+            "raise its limit, then materialise the partition again."
+        )

@@ -62,6 +62,34 @@ LAKE = Setting(
     "the lake's root, a folder or an ADLS Gen2 / Blob account",
     "./lake or abfss://myaccount.dfs.core.windows.net",
 )
+LAKE_ENDPOINT = Setting(
+    "ADFML_LAKE_ENDPOINT",
+    "the Blob service's address where it is not https://<account>.blob.core.windows.net",
+    "https://<host>/<account>",
+    default="",
+)
+LAKE_SAS = Setting(
+    "ADFML_LAKE_SAS",
+    "a SAS token for the lake's account, with read, add, create, write, delete and list",
+    "sv=...&sig=...",
+    secret=True,
+    default="",
+)
+LAKE_KEY = Setting("ADFML_LAKE_KEY", "the access key of the lake's account", "base64", secret=True, default="")
+LAKE_SAS_SECRET = Setting(
+    "ADFML_LAKE_SAS_SECRET", "the name of the Key Vault secret that holds the lake's SAS token", "lake-sas", default=""
+)
+LAKE_KEY_SECRET = Setting(
+    "ADFML_LAKE_KEY_SECRET",
+    "the name of the Key Vault secret that holds the lake's account key",
+    "lake-key",
+    default="",
+)
+KEY_VAULT_URL = Setting(
+    "ADFML_KEY_VAULT_URL",
+    "the Key Vault that holds the secrets that other settings name",
+    "https://myvault.vault.azure.net",
+)
 CONTROL = Setting(
     "ADFML_CONTROL_URL",
     "the SQLAlchemy URL of the control database, which holds the ledger of remote jobs and the watermark intervals",
@@ -98,6 +126,12 @@ MANAGED_IDENTITY_CLIENT_ID = Setting(
     "00000000-0000-0000-0000-000000000000",
     default="",
 )
+HASH_KEY = Setting(
+    "ADFML_HASH_KEY",
+    "the key under which personal data is hashed; needed where a table has `hash` columns",
+    "the output of: openssl rand -hex 32",
+    secret=True,
+)
 FIRST_DAY = Setting(
     "ADFML_FIRST_DAY",
     "the first day of the daily partitions, UTC",
@@ -107,12 +141,19 @@ FIRST_DAY = Setting(
 
 ALL: tuple[Setting, ...] = (
     LAKE,
+    LAKE_ENDPOINT,
+    LAKE_SAS,
+    LAKE_KEY,
+    LAKE_SAS_SECRET,
+    LAKE_KEY_SECRET,
+    KEY_VAULT_URL,
     CONTROL,
     DATABRICKS_HOST,
     DATABRICKS_TOKEN,
     DATABRICKS_RESOURCE_ID,
     MANAGED_IDENTITY_CLIENT_ID,
     LOGGING_ENDPOINT,
+    HASH_KEY,
     FIRST_DAY,
 )
 

@@ -1,0 +1,96 @@
+"""How the lake's storage account is signed in to: a SAS token, an account key, or the identity of the process."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from resources.errors import SettingInvalid
+from resources.key_vault import read_secret
+from resources.settings import LAKE_KEY, LAKE_KEY_SECRET, LAKE_SAS, LAKE_SAS_SECRET, Setting
+
+
+@dataclass(frozen=True)
+class LakeCredential:
+    """A way to sign in; the secret is in no representation of it.
+
+    Attributes:
+        kind: what it is.
+        origin: where it is from, in words, for messages.
+        secret: the SAS token (without `?`) or account key; empty for an identity.
+    """
+
+    kind: Literal["sas", "key", "identity"]
+    origin: str
+    secret: str = field(default="", repr=False)
+
+    @property
+    def advice(self) -> str:
+        """What to check where the account refuses it, as in "Check ..."."""
+        if self.kind == "sas":
+            allowed = "read, add, create, write, delete and list"
+            return f"that the SAS token of {self.origin} has not expired and allows {allowed}"
+        if self.kind == "key":
+            return f"that the account key of {self.origin} is of this account and that the account allows keys"
+        return "that the identity has the role Storage Blob Data Contributor and that the firewall lets this machine in"
+
+    def build_provider(self) -> Callable[[], Any]:
+        """What obstore calls for a credential. Given as a function, no setting of the environment takes its place."""
+        if self.kind == "sas":
+            return lambda: {"sas_token": self.secret, "expires_at": None}
+        if self.kind == "key":
+            return lambda: {"access_key": self.secret, "expires_at": None}
+        from azure.identity import DefaultAzureCredential
+        from obstore.auth.azure import AzureCredentialProvider
+
+        return AzureCredentialProvider(DefaultAzureCredential())
+
+    def build_sdk_credential(self) -> Any:
+        """The same for Azure's own SDK."""
+        if self.kind == "sas":
+            from azure.core.credentials import AzureSasCredential
+
+            return AzureSasCredential(self.secret)
+        if self.kind == "key":
+            return self.secret
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential()
+
+
+def read_credential() -> LakeCredential:
+    """The first of: SAS token, account key, either of them by name from Key Vault, the identity of the process.
+
+    Raises:
+        SettingInvalid: what should be an account key or SAS token has not the form of one.
+        SettingMissing, Refused, Unreachable: the Key Vault, see `read_secret`.
+    """
+    if sas := LAKE_SAS.read():
+        return _build_sas(sas, LAKE_SAS, LAKE_SAS.name)
+    if key := LAKE_KEY.read():
+        return _build_key(key, LAKE_KEY, LAKE_KEY.name)
+    if name := LAKE_SAS_SECRET.read():
+        return _build_sas(read_secret(name, LAKE_SAS_SECRET.name), LAKE_SAS_SECRET, f"Key Vault secret {name}")
+    if name := LAKE_KEY_SECRET.read():
+        return _build_key(read_secret(name, LAKE_KEY_SECRET.name), LAKE_KEY_SECRET, f"Key Vault secret {name}")
+    return LakeCredential("identity", "the identity of the process")
+
+
+def _build_sas(value: str, setting: Setting, origin: str) -> LakeCredential:
+    value = value.strip().lstrip("?")
+    if "sig=" not in value or "://" in value:
+        raise SettingInvalid(
+            setting.name, f"{origin} to hold a SAS token, sv=...&sig=..., without an address before it"
+        )
+    return LakeCredential("sas", origin, value)
+
+
+def _build_key(value: str, setting: Setting, origin: str) -> LakeCredential:
+    value = value.strip()
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError:
+        raise SettingInvalid(setting.name, f"{origin} to hold an account key as the portal shows it (base64)") from None
+    return LakeCredential("key", origin, value)
