@@ -61,7 +61,9 @@ def build_engine(address: str, setting: Setting, connect_timeout_seconds: int = 
         connect_args["timeout"] = connect_timeout_seconds
     elif backend == "postgresql":
         connect_args["connect_timeout"] = connect_timeout_seconds
-    elif backend == "mssql" and url.drivername.endswith("mssqlpython") and not url.username:
+    elif backend == "mssql" and url.drivername.endswith("mssqlpython"):
+        connect_args["timeout"] = connect_timeout_seconds
+    if "timeout" in connect_args and backend == "mssql" and not url.username:
         from azure.identity import DefaultAzureCredential
 
         connect_args["token_provider"] = DefaultAzureCredential()
