@@ -31,6 +31,11 @@ def incremental_key(database: str, schema: str, table: str) -> dg.AssetKey:
     return dg.AssetKey(["incremental", *(_to_part(name) for name in (database, schema, table))])
 
 
+def current_key(database: str, schema: str, table: str) -> dg.AssetKey:
+    """The current state of a table as of a day, put together from snapshots and increments."""
+    return dg.AssetKey(["current", *(_to_part(name) for name in (database, schema, table))])
+
+
 def table_key(database: str, schema: str, table: str) -> dg.AssetKey:
     """A table in a database that this project writes."""
     return dg.AssetKey(["database", *(_to_part(name) for name in (database, schema, table))])

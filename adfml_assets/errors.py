@@ -51,30 +51,69 @@ class WatermarkWentBack(AdfmlError):
         )
 
 
-class UnsupportedColumn(AdfmlError):
-    """A column of a type that has no exact counterpart in Parquet here."""
+class WatermarkMissing(AdfmlError):
+    """A table is archived incrementally, and no watermark is declared for it."""
 
-    def __init__(self, table: str, column: str, source_type: str) -> None:
+    def __init__(self, table: str) -> None:
         self.table = table
-        self.column = column
-        self.source_type = source_type
         super().__init__(
-            f"{table}.{column}: type {source_type} has no exact Parquet type. Give the column a declared type, or "
-            "archive a view that casts it."
+            f"{table} is archived incrementally, but names no watermark column. Give it `watermark: <column>`, or "
+            "archive it with `mode: full`."
         )
 
 
-class UnexpectedValue(AdfmlError):
-    """A value that is not of its column's declared type."""
+class WrongWatermark(AdfmlError):
+    """A watermark column is of a type that cannot be a watermark of the declared kind."""
 
-    def __init__(self, table: str, column: str, expected: str, reason: str) -> None:
+    def __init__(self, table: str, column: str, kind: str, source_type: str) -> None:
         self.table = table
         self.column = column
-        self.expected = expected
-        self.reason = reason
+        self.kind = kind
+        self.source_type = source_type
+        expected = {
+            "datetime": "a date, datetime or timestamp column",
+            "integer": "a column of whole numbers",
+            "rowversion": "SQL Server's rowversion",
+        }[kind]
         super().__init__(
-            f"{table}.{column}: a value is not of the declared type, expected {expected} ({reason}). Correct the value "
-            "at the source, or archive a view that casts the column."
+            f"{table}.{column} is {source_type} and cannot be a watermark of kind {kind}: expected {expected}. Name "
+            "another column, or set `watermark_kind` to what it is (datetime, integer, rowversion)."
+        )
+
+
+class NothingArchived(AdfmlError):
+    """A table's state as of a day was asked for, and nothing was archived up to then."""
+
+    def __init__(self, table: str, day: str) -> None:
+        self.table = table
+        self.day = day
+        super().__init__(
+            f"{table}: neither a snapshot nor an incremental extract up to {day} is in the lake. Materialise one first."
+        )
+
+
+class NoKey(AdfmlError):
+    """Rows of a table cannot be told apart: it has no primary key."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"{table} has no primary key, so that its extracts cannot be put together to one state. Declare one at the "
+            "source, or use full snapshots."
+        )
+
+
+class NameCollision(AdfmlError):
+    """A table would become an asset that another table is already."""
+
+    def __init__(self, table: str, asset: str, tables: Sequence[str]) -> None:
+        self.table = table
+        self.asset = asset
+        self.tables = tuple(sorted(tables))
+        super().__init__(
+            f"{table} is not archived: tables {' and '.join(repr(name) for name in self.tables)} would be one asset, "
+            f"because Dagster allows only letters, digits and _ in names (this one waits as {asset}). Declare it under "
+            "`tables` with an `asset_name` of its own."
         )
 
 

@@ -22,9 +22,14 @@ def archive_folder(database: str, schema: str, table: str, day: str) -> str:
     return f"archive/{_table_folder(database, schema, table)}/snapshot_date={day}"
 
 
-def snapshot_file(table: str, moment: datetime) -> str:
-    """The name of a snapshot's file."""
-    return f"{encode_name(table)}_{format_timestamp(moment)}.parquet"
+def table_folder(database: str, schema: str, table: str) -> str:
+    """Where all full snapshots of a table lie."""
+    return f"archive/{_table_folder(database, schema, table)}"
+
+
+def snapshot_file(table: str, moment: datetime, index: int = 0) -> str:
+    """The name of a snapshot's file; those after the first are numbered."""
+    return f"{encode_name(table)}_{format_timestamp(moment)}{_number(index)}.parquet"
 
 
 def incremental_folder(database: str, schema: str, table: str, day: str) -> str:
@@ -32,9 +37,22 @@ def incremental_folder(database: str, schema: str, table: str, day: str) -> str:
     return f"incremental/{_table_folder(database, schema, table)}/{_day_folders(day)}"
 
 
-def increment_file(table: str, moment: datetime) -> str:
-    """The name of an incremental extract's file."""
-    return f"{encode_name(table)}_incremental_{format_timestamp(moment)}.parquet"
+def increments_folder(database: str, schema: str, table: str) -> str:
+    """Where all incremental extracts of a table lie."""
+    return f"incremental/{_table_folder(database, schema, table)}"
+
+
+def increment_file(table: str, moment: datetime, index: int = 0) -> str:
+    """The name of an incremental extract's file; those after the first are numbered."""
+    return f"{encode_name(table)}_incremental_{format_timestamp(moment)}{_number(index)}.parquet"
+
+
+def current_folder(database: str, schema: str, table: str, day: str) -> str:
+    """Where a table's current state as of a day lies, put together from snapshots and increments.
+
+    No database may be called `current` (components refuse it), so that this is no table's folder.
+    """
+    return f"archive/current/{_table_folder(database, schema, table)}/snapshot_date={day}"
 
 
 def feature_set_folder(feature_set: str) -> str:
@@ -69,6 +87,10 @@ def scores_folder(model: str, day: str) -> str:
 
 def _table_folder(database: str, schema: str, table: str) -> str:
     return "/".join(encode_name(name) for name in (database, schema, table))
+
+
+def _number(index: int) -> str:
+    return f"_{index:04d}" if index else ""
 
 
 def _day_folders(day: str) -> str:

@@ -1,4 +1,4 @@
-"""What the Dagster UI shows of a partition in the lake."""
+"""What the Dagster UI says of an asset and shows of its partitions in the lake."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import dagster as dg
 
 from resources.lake import Lake
 from resources.manifest import Manifest
+
+
+def describe(what: str, adf_pipeline: str | None) -> str:
+    """An asset's or job's description, with the pipeline it takes the place of."""
+    return f"{what}\n\nADF: `{adf_pipeline}`." if adf_pipeline else what
 
 
 def describe_partition(lake: Lake, folder: str, manifest: Manifest) -> dict[str, Any]:

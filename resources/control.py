@@ -1,13 +1,13 @@
-"""The control database: what must survive every crash. Ledger of remote jobs, watermark intervals, model aliases."""
+"""The control database: what must survive every crash. Ledger of jobs, watermark intervals, claims, model aliases."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -18,9 +18,13 @@ from resources.settings import CONTROL
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from resources.claims import Claims
     from resources.intervals import Intervals
     from resources.ledger import Ledger
     from resources.model_aliases import ModelAliases
+    from resources.table_schemas import TableSchemas
+
+T = TypeVar("T")
 
 
 class ControlDatabase(dg.ConfigurableResource):
@@ -28,6 +32,7 @@ class ControlDatabase(dg.ConfigurableResource):
 
     connect_timeout_seconds: int = Field(default=30, description="How long to wait for a connection or lock, seconds.")
     _engine: Any = PrivateAttr(default=None)
+    _sources: dict[str, Any] = PrivateAttr(default_factory=dict)
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
 
     @property
@@ -56,6 +61,47 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.intervals import Intervals
 
         return Intervals(self.engine)
+
+    def find_intervals(self, database: str, source: Engine | None) -> Intervals:
+        """Where the watermark intervals of a database are kept: here, or in the source itself.
+
+        Args:
+            database: its name, for messages.
+            source: its engine where the table ArchiveWatermark is in the source; None: it is in the control database.
+
+        Raises:
+            NotFound: the source has no table ArchiveWatermark; `resources/sql` has its DDL.
+        """
+        from resources.database import require_table
+        from resources.intervals import Intervals
+
+        if source is None:
+            return self.intervals
+        with self._lock:
+            if database not in self._sources:
+                engine = build_engine(
+                    source.url.render_as_string(hide_password=False), CONTROL, self.connect_timeout_seconds
+                )
+                if engine.dialect.name == "sqlite":
+                    _begin_immediately(engine)
+                with open_connection(engine, database, CONTROL) as connection:
+                    require_table(connection, database, None, "ArchiveWatermark")
+                self._sources[database] = engine
+        return Intervals(self._sources[database])
+
+    @property
+    def claims(self) -> Claims:
+        """Who may make which partition visible."""
+        from resources.claims import Claims
+
+        return Claims(self.engine)
+
+    @property
+    def table_schemas(self) -> TableSchemas:
+        """The columns every archived table had last."""
+        from resources.table_schemas import TableSchemas
+
+        return TableSchemas(self.engine)
 
     @property
     def model_aliases(self) -> ModelAliases:
@@ -95,11 +141,21 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    _begin_immediately(engine)
+
+
+def _begin_immediately(engine: Engine) -> None:
+    """Make every transaction on a SQLite engine take the write lock at its beginning."""
+    import sqlalchemy as sa
+
+    @sa.event.listens_for(engine, "connect")
+    def _leave_to_us(connection: Any, _record: Any) -> None:
         # Transactions are begun by _begin_immediate; pysqlite's own begin would be a deferred one, which fails with
         # "database is locked" instead of waiting when two readers want to write.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
 
     @sa.event.listens_for(engine, "begin")
     def _begin_immediate(connection: Connection) -> None:
@@ -112,6 +168,39 @@ def begin(engine: Engine) -> Iterator[Connection]:
     isolation = {} if engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
     with engine.connect().execution_options(**isolation) as connection, connection.begin():
         yield connection
+
+
+def run_transaction(engine: Engine, action: Callable[[Connection], T]) -> T:
+    """Run an action in a transaction of `begin`; one that the server ended to let another through is run again.
+
+    The action must be repeatable: only its last run counts in the database, but each of them happened.
+    """
+    import tenacity
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception(_lost_to_another),
+        wait=tenacity.wait_random_exponential(multiplier=0.02, max=1),
+        stop=tenacity.stop_after_delay(60),
+        reraise=True,
+    )
+    def run() -> T:
+        with begin(engine) as connection:
+            return action(connection)
+
+    return run()
+
+
+def _lost_to_another(error: BaseException) -> bool:
+    """Whether a transaction failed only because another one came first: serialization failure, deadlock, equal key."""
+    import sqlalchemy as sa
+
+    if isinstance(error, sa.exc.IntegrityError):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    # mssql-python gives the server's error number in its message only: 1205 deadlock, 3960 snapshot conflict.
+    state = getattr(error.orig, "sqlstate", None)
+    return state in {"40001", "40P01"} or any(code in str(error.orig) for code in ("1205", "3960"))
 
 
 def deployment_id(engine: Engine) -> str:

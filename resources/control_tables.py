@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mssql
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -22,6 +23,9 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         """With zone."""
         return None if value is None else value.replace(tzinfo=UTC)
 
+
+# SQL Server's own DATETIME rounds to 3.33 ms.
+_EXACT_DATETIME = mssql.DATETIME2(7)  # type: ignore[no-untyped-call]  # SQLAlchemy left this constructor untyped
 
 metadata = MetaData()
 
@@ -73,18 +77,42 @@ remote_jobs = Table(
     Index("ix_adfml_remote_jobs_attempt", "asset", "partition", "attempt", unique=True),
 )
 
-watermark_intervals = Table(
-    "adfml_watermark_intervals",
+# The pattern's table, with an interval a row; the same DDL is in resources/sql for databases that keep it themselves.
+archive_watermark = Table(
+    "ArchiveWatermark",
     metadata,
-    Column("source", String(300), primary_key=True),
-    Column("partition", String(20), primary_key=True),
+    Column("TableName", String(300), primary_key=True),
+    Column("PartitionKey", String(20), primary_key=True),
+    Column("SequenceNumber", Integer, nullable=False),
     # Watermarks are kept as the text the database gave: a float or a datetime could not hold every one of them.
-    Column("lower", String(64)),
-    Column("upper", String(64)),
-    Column("sequence", Integer, nullable=False),
-    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("LowerWatermark", String(64)),
+    Column("UpperWatermark", String(64)),
+    Column("WatermarkKind", String(20), nullable=False, server_default="datetime"),
+    # The upper end as a timestamp, for queries written for the pattern's table.
+    Column("ArchiveTimestamp", sa.DateTime().with_variant(_EXACT_DATETIME, "mssql")),
+    Column("RecordedAt", UtcDateTime, nullable=False),
+    Column("RunId", String(64), nullable=False),
+    sa.UniqueConstraint("TableName", "SequenceNumber", name="UQ_ArchiveWatermark_Sequence"),
+)
+
+partition_claims = Table(
+    "adfml_partition_claims",
+    metadata,
+    Column("asset", String(300), primary_key=True),
+    Column("partition", String(150), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("stamp", UtcDateTime, nullable=False),
+    Column("committed", Integer, nullable=False),
     Column("run_id", String(64), nullable=False),
-    Index("ix_adfml_watermark_sequence", "source", "sequence", unique=True),
+    Column("claimed_at", UtcDateTime, nullable=False),
+)
+
+table_schemas = Table(
+    "adfml_table_schemas",
+    metadata,
+    Column("asset", String(300), primary_key=True),
+    Column("columns", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
 )
 
 model_aliases = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +111,31 @@ def build_manifest(
     )
 
 
-def commit_manifest(lake: Lake, folder: str, manifest: Manifest) -> None:
-    """Make a partition visible: write its manifest, then remove files of earlier attempts that it does not name."""
+def commit_manifest(lake: Lake, folder: str, manifest: Manifest, *, before: datetime | None = None) -> None:
+    """Make a partition visible: write its manifest, then remove files of earlier attempts that it does not name.
+
+    Args:
+        before: remove only files whose names carry a stamp before this one (see `resources.claims`): those of a run
+            that still writes stay. None: every Parquet file that is not named.
+    """
     lake.write_bytes(f"{folder}/{FILE_NAME}", manifest.model_dump_json(indent=2).encode())
     named = {FILE_NAME, *(file.name for file in manifest.files)}
     for path in lake.list_files(folder):
         name = path.removeprefix(f"{folder}/")
-        if "/" not in name and name.endswith(".parquet") and name not in named:
+        if "/" in name or name in named or not name.endswith(".parquet"):
+            continue
+        if before is None or _is_stamped_before(name, before):
             lake.delete(path)
+    if before is not None:
+        lake.delete_unfinished(folder, lambda name: _is_stamped_before(name, before))
+
+
+_STAMP = re.compile(r"_(\d{14})(?:_\d+)?\.parquet$")
+
+
+def _is_stamped_before(name: str, moment: datetime) -> bool:
+    stamp = _STAMP.search(name)
+    return stamp is not None and stamp[1] < moment.strftime("%Y%m%d%H%M%S")
 
 
 def read_manifest(lake: Lake, folder: str) -> Manifest | None:

@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from adfml_assets.archive.copying import SourceTable
+from adfml_assets.archive.copying import Archived
+from adfml_assets.archive.plan import ArchivePlan
+from adfml_assets.archive.run import closing_run
+from adfml_assets.archive.snapshot import take_snapshot
+from adfml_assets.archive.tables import SourceTable, TableRules
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.lake import Lake
@@ -97,6 +101,13 @@ def add_line(
     )
     shop.commit()
     return int(cursor.lastrowid or 0)
+
+
+def archive_transactions(lake: Lake, databases: Databases, control: ControlDatabase) -> Archived:
+    """Today's full snapshot of the shop's Transactions."""
+    plan = ArchivePlan("shop", "full", {})
+    with closing_run(plan.open_run(databases, lake, control, now=NOW, run_id="r")) as run:
+        return take_snapshot(run, TRANSACTIONS, TableRules(), TODAY, asset="archive/shop/main/Transactions")
 
 
 def stamp(day: str, time: str = "12:00:00.000000") -> str:

@@ -92,8 +92,8 @@ def test_a_list_says_which_of_its_items(tmp_path: Path) -> None:
     )
     assert describe(tmp_path, text) == [
         "6: attributes.tables.1.table: is missing, and has no default.",
-        "6: attributes.tables.1.tabel: there is no field 'tabel'. Expected one of: table, watermark. "
-        "Did you mean 'table'?",
+        "6: attributes.tables.1.tabel: there is no field 'tabel'. Expected one of: asset_name, current, hash, "
+        "lag_seconds, leave_out, mode, table, watermark, watermark_kind, where. Did you mean 'table'?",
     ]
 
 
@@ -122,4 +122,7 @@ def test_validating_the_code_location_fails_with_the_mistake(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode != 0
-    assert f"{yaml}:5: attributes.mode: expected 'full' or 'incremental', found 'whole'." in done.stdout + done.stderr
+    assert (
+        f"{yaml}:5: attributes.mode: expected 'full', 'incremental' or 'both', found 'whole'."
+        in done.stdout + done.stderr
+    )

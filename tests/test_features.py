@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.defs.DF_FeatureEngineering import customer_features
 from adfml_assets.defs.PL_ML_Training_Databricks import spend
 from adfml_assets.errors import NothingToTrainOn
@@ -24,11 +23,12 @@ from adfml_assets.features.feature_set import (
     choose_feature_dates,
 )
 from adfml_assets.training.training_data import LabelSpec, build_training_data, find_snapshot, split_dates
+from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake
 from resources.manifest import Manifest
-from tests.conftest import NOW, TODAY, TRANSACTIONS, add_line, stamp
+from tests.conftest import NOW, TODAY, add_line, archive_transactions, stamp
 
 HERE = "adfml_assets.defs"
 SPEC = FeatureSetSpec(
@@ -184,11 +184,13 @@ def test_feature_dates_begin_where_the_data_begins_and_end_with_it() -> None:
 
 
 @pytest.fixture
-def archived(lake: Lake, databases: Databases, shop: sqlite3.Connection) -> dict[str, tuple[str, Manifest]]:
+def archived(
+    lake: Lake, databases: Databases, control: ControlDatabase, shop: sqlite3.Connection
+) -> dict[str, tuple[str, Manifest]]:
     for number in range(160):
         when = date(2025, 10, 1) + timedelta(days=number)
         add_line(shop, number % 7, stamp(when.isoformat()), price=float(number))
-    found = take_snapshot(lake, databases, TRANSACTIONS, TODAY, asset="a", now=NOW, run_id="r")
+    found = archive_transactions(lake, databases, control)
     return {"transactions": (found.folder, found.manifest)}
 
 

@@ -1,35 +1,31 @@
-"""Copying the rows of one query to one Parquet file in the lake; shared by snapshots and incremental extracts."""
+"""Copying the rows of one query to the Parquet files of one partition; shared by snapshots and incremental extracts."""
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from adfml_assets.archive.columns import build_schema
-from adfml_assets.archive.reading import read_batches
-from resources.database import describe_address
-from resources.lake import Lake
-from resources.manifest import Manifest, build_manifest
+from adfml_assets.archive.personal_data import hash_batches, hash_schema
+from adfml_assets.archive.progress import TableProgress
+from adfml_assets.archive.run import ArchiveRun
+from adfml_assets.archive.tables import SourceTable, TableRules
+from adfml_assets.archive.times import convert_times, find_times, write_times_as_text
+from resources.claims import Claim
+from resources.lake import WrittenFile
+from resources.manifest import Manifest, build_manifest, commit_manifest, read_manifest
+from resources.servers.base import MISMATCHED, TableQuery
+from resources.table_schemas import SchemaChange
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import sqlalchemy as sa
-    from sqlalchemy import Connection
 
-
-@dataclass(frozen=True)
-class SourceTable:
-    """A table of a source database, by its names there."""
-
-    database: str
-    schema: str
-    table: str
-
-    @property
-    def full_name(self) -> str:
-        """database.schema.table, as messages name it."""
-        return f"{self.database}.{self.schema}.{self.table}"
+    from resources.servers.base import Snapshot
 
 
 @dataclass(frozen=True)
@@ -39,52 +35,154 @@ class Archived:
     Attributes:
         folder: its path in the lake.
         manifest: what it holds.
-        existing: whether it was there before and nothing was copied.
+        existing: whether it was there before and nothing was copied, or another run's later copy stands.
+        schema_change: how the table's columns differ from those of the copy before; None: there was nothing to compare.
+        seconds: how long reading and writing took.
     """
 
     folder: str
     manifest: Manifest
-    existing: bool
+    existing: bool = False
+    schema_change: SchemaChange | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where rows go: the file's path, the asset and partition it is of, the run's time (with zone) and id."""
+    """Where rows go: the partition's folder, the name of its n-th file, and the claim they are written under."""
 
-    path: str
-    asset: str
-    partition: str
-    now: datetime
-    run_id: str
+    folder: str
+    name_file: Callable[[str, datetime, int], str]
+    claim: Claim
 
 
 def copy_rows(
-    lake: Lake,
-    connection: Connection,
-    table: sa.Table,
-    query: sa.Select[Any],
+    run: ArchiveRun,
+    snapshot: Snapshot,
+    query: TableQuery,
     source: SourceTable,
+    rules: TableRules,
     target: Target,
     facts: dict[str, Any] | None = None,
-) -> Manifest:
-    """Write the rows of a query over a table to one file, and say in a manifest, not yet committed, what it holds."""
-    schema: pa.Schema = build_schema(table, connection.dialect)
-    with lake.write_parquet(target.path, schema) as sink:
-        for batch in read_batches(connection, table, query, schema):
-            sink.write(batch)
-    assert sink.written is not None  # noqa: S101 - set when the block ended without an exception
-    return build_manifest(
-        asset=target.asset,
-        partition=target.partition,
-        files=[sink.written],
+) -> tuple[Manifest, float]:
+    """Write the rows of a query to files, and say in a manifest, not yet committed, what they hold. And the seconds."""
+    schema = hash_schema(snapshot.schema_of(query), rules.hash)
+    if not run.options.times_typed:
+        schema = write_times_as_text(schema)
+    origin = {
+        "database": source.database,
+        "schema": source.schema,
+        "table": source.table,
+        "kind": run.server.kind,
+        "address": run.address,
+        "snapshot": dict(snapshot.facts),
+    }
+    described = schema.with_metadata({"adfml": json.dumps({**origin, "run_id": run.run_id}, default=str)})
+    progress = run.progress.start(source.full_name)
+    try:
+        files = _write_parts(run, snapshot, query, described, source, rules, target, progress)
+        # Not beside the reading: SQL Server would have to count on another connection, in another snapshot.
+        rows_at_source = snapshot.count(query)
+    finally:
+        run.progress.end(source.full_name)
+    if MISMATCHED in schema.names:
+        facts = {**(facts or {}), "mismatched_rows": progress.mismatched_rows}
+    manifest = build_manifest(
+        asset=target.claim.asset,
+        partition=target.claim.partition,
+        files=files,
         schema=schema,
-        written_at=target.now,
-        run_id=target.run_id,
-        source={
-            "database": source.database,
-            "schema": source.schema,
-            "table": source.table,
-            "address": describe_address(connection.engine),
-        },
-        facts=facts,
+        written_at=run.now,
+        run_id=run.run_id,
+        source=origin,
+        facts={**_state_rules(query, rules), **(facts or {}), "rows_at_source": rows_at_source},
     )
+    return manifest, time.monotonic() - progress.started
+
+
+def publish(run: ArchiveRun, source: SourceTable, target: Target, manifest: Manifest, seconds: float) -> Archived:
+    """Make the copied rows the partition, unless a later run's copy is it already."""
+    committed = run.claims.commit(
+        target.claim, lambda: commit_manifest(run.lake, target.folder, manifest, before=target.claim.stamp)
+    )
+    if not committed:
+        for file in manifest.files:
+            run.lake.delete(f"{target.folder}/{file.name}")
+        standing = read_manifest(run.lake, target.folder)
+        return Archived(target.folder, standing or manifest, existing=True, seconds=seconds)
+    columns = {column.name: column.type for column in manifest.columns}
+    change = run.schemas.remember(target.claim.asset, columns)
+    return Archived(target.folder, manifest, schema_change=change, seconds=seconds)
+
+
+def _write_parts(
+    run: ArchiveRun,
+    snapshot: Snapshot,
+    query: TableQuery,
+    schema: pa.Schema,
+    source: SourceTable,
+    rules: TableRules,
+    target: Target,
+    progress: TableProgress,
+) -> list[WrittenFile]:
+    options = run.options
+    large = (query.table.estimated_bytes or 0) >= options.split_bytes
+    parts = snapshot.split(query, options.readers) if options.readers > 1 and large else [query]
+    build_path = _number_files(target, source)
+    read = snapshot.schema_of(query)
+
+    def write(part: TableQuery) -> list[WrittenFile]:
+        batches: Iterator[pa.RecordBatch] = snapshot.read(part)
+        if rules.hash:
+            batches = hash_batches(batches, hash_schema(read, rules.hash), rules.hash)
+        if not options.times_typed and find_times(read):
+            batches = convert_times(batches, schema)
+        with run.lake.write_parquet_parts(lambda _index: build_path(), schema, options.parquet) as sink:
+            for batch in batches:
+                sink.write(batch)
+                progress.add(batch)
+        return sink.files
+
+    if len(parts) == 1:
+        return write(parts[0])
+    with ThreadPoolExecutor(len(parts), thread_name_prefix="part") as pool:
+        written = [file for files in pool.map(write, parts) for file in files]
+    return _drop_empty(sorted(written, key=lambda file: file.path))
+
+
+def _number_files(target: Target, source: SourceTable) -> Callable[[], str]:
+    """Paths in the order they are asked for, by whichever thread."""
+    lock, numbers = threading.Lock(), iter(range(1_000_000))
+
+    def build() -> str:
+        with lock:
+            number = next(numbers)
+        return f"{target.folder}/{target.name_file(source.table, target.claim.stamp, number)}"
+
+    return build
+
+
+def _drop_empty(files: Sequence[WrittenFile]) -> list[WrittenFile]:
+    """All files with rows, or the first one: a part without rows wrote a file too, which no manifest need name."""
+    return [file for file in files if file.rows] or list(files[:1])
+
+
+def _state_rules(query: TableQuery, rules: TableRules) -> dict[str, Any]:
+    """What the manifest says of the rules, where there are any."""
+    stated = {
+        "primary_key": list(query.table.primary_key),
+        "left_out": list(rules.leave_out),
+        "hashed": list(rules.hash),
+        "where": rules.where,
+    }
+    return {name: value for name, value in stated.items() if value}
+
+
+def build_query(snapshot: Snapshot, source: SourceTable, rules: TableRules) -> TableQuery:
+    """All rows and columns that the rules leave of a table.
+
+    Raises:
+        NotFound, NotPermitted, UnsupportedColumn: see `Snapshot.describe`.
+    """
+    table = snapshot.describe(source.name)
+    return TableQuery(table, rules.choose_columns(source, table), where=rules.where)

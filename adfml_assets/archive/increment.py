@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.copying import Archived, SourceTable, Target, copy_rows
-from adfml_assets.archive.reading import reflect_table
-from adfml_assets.errors import MissedIncrement, WatermarkWentBack
-from resources.database import Databases
+from adfml_assets.archive.copying import Archived, Target, build_query, copy_rows, publish
+from adfml_assets.archive.run import ArchiveRun
+from adfml_assets.archive.tables import SourceTable, TableRules
+from adfml_assets.errors import MissedIncrement, WatermarkMissing, WatermarkWentBack, WrongWatermark
 from resources.errors import NotFound
-from resources.intervals import Interval, Intervals
-from resources.lake import Lake
-from resources.manifest import commit_manifest
+from resources.intervals import Interval
+from resources.servers.base import Snapshot, TableQuery, Watermark, compare_watermarks
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from sqlalchemy import Connection
+    from resources.servers.base import TableSchema
 
 
-def take_increment(
-    lake: Lake,
-    databases: Databases,
-    intervals: Intervals,
-    source: SourceTable,
-    watermark: str,
-    day: str,
-    *,
-    asset: str,
-    now: datetime,
-    run_id: str,
-) -> Archived:
+def take_increment(run: ArchiveRun, source: SourceTable, rules: TableRules, day: str, *, asset: str) -> Archived:
     """Copy the rows of a day's interval. The interval is recorded before the data is read.
 
     A day whose interval is recorded reads that interval again. Otherwise the day has to be today: the interval goes
@@ -40,100 +27,103 @@ def take_increment(
     Raises:
         MissedIncrement: the day is not today (UTC) and has no interval.
         WatermarkWentBack: the source's largest watermark is smaller than what is archived.
+        WatermarkMissing: the rules name none.
+        WrongWatermark: the column cannot be one of that kind.
         NotFound: the table or the watermark column does not exist.
     """
+    if rules.watermark is None:
+        raise WatermarkMissing(source.full_name)
+    recorded = run.intervals.find(source.full_name, day)
+    if recorded is None and day != run.today:
+        raise MissedIncrement(source.full_name, day, run.today)
     folder = lake_layout.incremental_folder(source.database, source.schema, source.table, day)
-    interval = intervals.find(source.full_name, day)
-    today = now.strftime("%Y-%m-%d")
-    if interval is None and day != today:
-        raise MissedIncrement(source.full_name, day, today)
-    with databases.connect(source.database) as connection:
-        table = reflect_table(connection, source.database, source.schema, source.table)
-        if watermark not in table.columns:
-            raise NotFound("column", watermark, source.full_name, table.columns.keys())
-        column = table.columns[watermark]
-        if interval is None:
-            upper = _find_largest(connection, column)
-            _require_forward(source, watermark, intervals.find_last(source.full_name), upper)
-            interval = intervals.record(source.full_name, day, upper, run_id)
-        path = f"{folder}/{lake_layout.increment_file(source.table, now)}"
+    claim = run.claims.take(asset, day, run.now, run.run_id)
+    target = Target(folder, lake_layout.increment_file, claim)
+    extract = _Extract(run, source, rules, rules.watermark, target, day)
+    # The run's snapshot may be older than an interval another run recorded, and would miss the rows since.
+    return run.read(extract.begin) if recorded is None else run.read_anew(lambda s: extract.copy(s, recorded))
+
+
+class _Extract:
+    """One extract, over as many connections as it takes."""
+
+    def __init__(
+        self, run: ArchiveRun, source: SourceTable, rules: TableRules, watermark: Watermark, target: Target, day: str
+    ) -> None:
+        self._run = run
+        self._source = source
+        self._rules = rules
+        self._watermark = watermark
+        self._target = target
+        self._day = day
+
+    def begin(self, snapshot: Snapshot) -> Archived:
+        """Record the day's interval up to the snapshot's largest watermark, and copy its rows."""
+        query = self._build_query(snapshot)
+        upper = snapshot.find_largest(query.table, self._watermark, self._rules.where)
+        last = self._run.intervals.find_last(self._source.full_name)
+        upper = self._require_forward(snapshot, query.table, last, upper)
+        interval = self._run.intervals.record(
+            self._source.full_name, self._day, upper, self._run.run_id, self._watermark.kind
+        )
+        if interval.run_id != self._run.run_id:
+            return self._run.read_anew(lambda s: self.copy(s, interval))
+        return self.copy(snapshot, interval)
+
+    def copy(self, snapshot: Snapshot, interval: Interval) -> Archived:
+        """Copy the rows of an interval."""
+        query = replace(self._build_query(snapshot), lower=interval.lower, upper=interval.upper)
         facts = {
-            "watermark": watermark,
+            "watermark": self._watermark.column,
+            "watermark_kind": self._watermark.kind,
             "lower": interval.lower,
             "upper": interval.upper,
             "sequence": interval.sequence,
-            "rows_without_watermark": _count_nulls(connection, column),
+            "rows_without_watermark": snapshot.count_null(query.table, self._watermark.column, self._rules.where),
         }
-        target = Target(path, asset, day, now, run_id)
-        query = _select_interval(connection, table, column, interval)
-        manifest = copy_rows(lake, connection, table, query, source, target, facts)
-    commit_manifest(lake, folder, manifest)
-    return Archived(folder, manifest, existing=False)
+        manifest, seconds = copy_rows(self._run, snapshot, query, self._source, self._rules, self._target, facts)
+        return publish(self._run, self._source, self._target, manifest, seconds)
+
+    def _build_query(self, snapshot: Snapshot) -> TableQuery:
+        query = build_query(snapshot, self._source, self._rules)
+        require_watermark(self._source, query.table, self._watermark)
+        return replace(query, watermark=self._watermark)
+
+    def _require_forward(
+        self, snapshot: Snapshot, table: TableSchema, last: Interval | None, upper: str | None
+    ) -> str | None:
+        """The upper end of the next interval: never before the last one's.
+
+        With a lag the largest watermark old enough may be before the last interval's end, when the lag was made longer:
+        the interval is empty then. Without one the table itself went back.
+        """
+        if last is None or last.upper is None:
+            return upper
+        if upper is not None and compare_watermarks(self._watermark.kind, upper, last.upper) >= 0:
+            return upper
+        if self._watermark.lag_seconds:
+            largest = snapshot.find_largest(table, replace(self._watermark, lag_seconds=0), self._rules.where)
+            if largest is not None and compare_watermarks(self._watermark.kind, largest, last.upper) >= 0:
+                return last.upper
+        raise WatermarkWentBack(self._source.full_name, self._watermark.column, last.upper, upper or "nothing")
 
 
-def _find_largest(connection: Connection, column: sa.Column[Any]) -> str | None:
-    """The largest watermark as text, exactly as the database has it."""
-    import sqlalchemy as sa
+def require_watermark(source: SourceTable, table: TableSchema, watermark: Watermark) -> None:
+    """Make sure a table has the watermark column, and of a type that can be one of its kind.
 
-    largest = sa.func.max(column)
-    exact = sa.type_coerce(largest, sa.Text) if _is_sqlite(connection) else sa.cast(largest, sa.Text)
-    value = connection.execute(sa.select(exact)).scalar()
-    return None if value is None else str(value)
+    Raises:
+        NotFound: there is no such column; with those there are.
+        WrongWatermark: it is of another type.
+    """
+    import pyarrow as pa
 
-
-def _select_interval(
-    connection: Connection, table: sa.Table, column: sa.Column[Any], interval: Interval
-) -> sa.Select[Any]:
-    import sqlalchemy as sa
-
-    query = table.select().order_by(column)
-    if interval.upper is None:
-        return query.where(sa.false())
-    query = query.where(_compare(connection, column) <= _bind(connection, column, interval.upper))
-    if interval.lower is not None:
-        query = query.where(_compare(connection, column) > _bind(connection, column, interval.lower))
-    return query
-
-
-def _compare(connection: Connection, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    import sqlalchemy as sa
-
-    # SQLite compares stored values; a Python datetime in between could not hold every text that is in there.
-    return sa.type_coerce(column, sa.Text) if _is_sqlite(connection) and _is_text(column) else column
-
-
-def _bind(connection: Connection, column: sa.Column[Any], watermark: str) -> sa.ColumnElement[Any]:
-    import sqlalchemy as sa
-
-    if _is_sqlite(connection):
-        return sa.literal(watermark, sa.Text) if _is_text(column) else sa.literal(int(watermark), sa.BigInteger)
-    return sa.cast(sa.literal(watermark, sa.Text), column.type)
-
-
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
-
-
-def _is_text(column: sa.Column[Any]) -> bool:
-    import sqlalchemy as sa
-
-    return not isinstance(column.type, sa.Integer)
-
-
-def _count_nulls(connection: Connection, column: sa.Column[Any]) -> int:
-    import sqlalchemy as sa
-
-    query = sa.select(sa.func.count()).select_from(column.table).where(column.is_(None))
-    return int(connection.execute(query).scalar_one())
-
-
-def _require_forward(source: SourceTable, watermark: str, last: Interval | None, upper: str | None) -> None:
-    if last is None or last.upper is None:
-        return
-    if upper is None or _order(upper) < _order(last.upper):
-        raise WatermarkWentBack(source.full_name, watermark, last.upper, upper or "nothing")
-
-
-def _order(watermark: str) -> tuple[int, int, str]:
-    # Integers by value, everything else as the uniform text a database gives of one column.
-    return (0, int(watermark), "") if watermark.lstrip("-").isdigit() else (1, 0, watermark)
+    column = table.column(watermark.column)
+    if column is None:
+        raise NotFound("column", watermark.column, source.full_name, [c.name for c in table.columns])
+    arrow = column.arrow_type
+    integer = pa.types.is_integer(arrow) or (pa.types.is_decimal(arrow) and arrow.scale == 0)
+    fits = {"integer": integer, "rowversion": pa.types.is_fixed_size_binary(arrow) or pa.types.is_binary(arrow)}
+    # What is archived as text (datetime2(7), say) is still a datetime at the server, which compares it there.
+    textual = pa.types.is_string(arrow) and "date" in column.source_type.lower()
+    if not fits.get(watermark.kind, pa.types.is_temporal(arrow) or textual):
+        raise WrongWatermark(source.full_name, watermark.column, watermark.kind, column.source_type)

@@ -1,42 +1,53 @@
-"""Full snapshots (PL_SqlArchive_ForAnalysis): a whole table as it is now, under today's date and no other."""
+"""Full snapshots (PL_SqlArchive_ForAnalysis): a whole table as it was on the partition's day, and on no other."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from adfml_assets import lake_layout
-from adfml_assets.archive.copying import Archived, SourceTable, Target, copy_rows
-from adfml_assets.archive.reading import reflect_table
+from adfml_assets.archive.copying import Archived, Target, build_query, copy_rows, publish
+from adfml_assets.archive.past import find_past
+from adfml_assets.archive.run import ArchiveRun
+from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.errors import PastSnapshot
-from resources.database import Databases
-from resources.lake import Lake
-from resources.manifest import commit_manifest, read_manifest
+from resources.manifest import read_manifest
+from resources.servers.base import Snapshot
 
 
-def take_snapshot(
-    lake: Lake, databases: Databases, source: SourceTable, day: str, *, asset: str, now: datetime, run_id: str
-) -> Archived:
+def take_snapshot(run: ArchiveRun, source: SourceTable, rules: TableRules, day: str, *, asset: str) -> Archived:
     """Copy a table as it is now to `snapshot_date=<day>`.
 
     Args:
         day: the partition, `YYYY-MM-DD`.
-        now: the run's time, with zone; taken once a run.
+        asset: the asset's key, slash-separated.
 
     Raises:
-        PastSnapshot: the day is not today (UTC) and has no snapshot.
-        NotFound, UnsupportedColumn, UnexpectedValue, Unreachable: see there. Nothing is visible then.
+        PastSnapshot: the day is not today (UTC), has no snapshot, and the table does not keep its past itself.
+        NotFound, NotPermitted, UnsupportedColumn, UnexpectedValue, ConnectionLost, Unreachable: nothing is visible.
     """
     folder = lake_layout.archive_folder(source.database, source.schema, source.table, day)
-    today = now.strftime("%Y-%m-%d")
-    if day != today:
-        existing = read_manifest(lake, folder)
-        if existing is None:
-            raise PastSnapshot(source.full_name, day, today)
+    past = day != run.today
+    if past and (existing := read_manifest(run.lake, folder)) is not None:
         return Archived(folder, existing, existing=True)
-    path = f"{folder}/{lake_layout.snapshot_file(source.table, now)}"
-    with databases.connect(source.database) as connection:
-        table = reflect_table(connection, source.database, source.schema, source.table)
-        target = Target(path, asset, day, now, run_id)
-        manifest = copy_rows(lake, connection, table, table.select(), source, target)
-    commit_manifest(lake, folder, manifest)
-    return Archived(folder, manifest, existing=False)
+    if past and (day > run.today or run.server.kind != "mssql"):
+        raise PastSnapshot(source.full_name, day, run.today)
+    claim = run.claims.take(asset, day, run.now, run.run_id)
+    target = Target(folder, lake_layout.snapshot_file, claim)
+
+    def copy(snapshot: Snapshot) -> Archived:
+        if past:
+            snapshot = _require_past(snapshot, source, rules, day, run.today)
+        query = build_query(snapshot, source, rules)
+        manifest, seconds = copy_rows(run, snapshot, query, source, rules, target)
+        return publish(run, source, target, manifest, seconds)
+
+    return run.read(copy)
+
+
+def _require_past(snapshot: Snapshot, source: SourceTable, rules: TableRules, day: str, today: str) -> Snapshot:
+    """The table at the end of a past day, where it keeps its past and has rows of then.
+
+    A server says nothing where its history begins later or was cleared: an empty state may be no state at all.
+    """
+    state = find_past(snapshot, source, day)
+    if state is None or state.count(build_query(state, source, rules)) == 0:
+        raise PastSnapshot(source.full_name, day, today)
+    return state

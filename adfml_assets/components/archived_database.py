@@ -1,168 +1,267 @@
-"""`ArchivedDatabase`: tables of a SQL database, archived to the lake as Parquet, whole or by watermark."""
+"""`ArchivedDatabase`: tables of SQL databases, archived to the lake as Parquet, whole, by watermark, or both."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import dagster as dg
+from dagster.components.utils.defs_state import DefsStateConfig, DefsStateConfigArgs, ResolvedDefsStateConfig
 from pydantic import ConfigDict
 
-from adfml_assets.archive.copying import Archived, SourceTable
-from adfml_assets.archive.increment import take_increment
-from adfml_assets.archive.snapshot import take_snapshot
+from adfml_assets.archive.discovery import DiscoveredTables, read_tables, write_tables
+from adfml_assets.archive.plan import ArchiveMode, ArchivePlan, PlannedTable
+from adfml_assets.archive.run import CopyOptions
+from adfml_assets.archive.tables import SourceTable, TableRules
+from adfml_assets.archive_assets import build_archive_assets
+from adfml_assets.archive_checks import build_archive_checks
+from adfml_assets.archive_schedule import build_archive_schedule
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
-from adfml_assets.components.declaration import STRICT, describe
-from adfml_assets.metadata import describe_partition
-from adfml_assets.partitions import build_daily_partitions
-from resources.completion_log import CompletionLog
-from resources.control import ControlDatabase, utc_now
+from adfml_assets.components.declaration import STRICT
+from adfml_assets.current_tables import build_current_tables
+from adfml_assets.new_tables import build_new_tables_job, list_new_tables
+from resources.control import utc_now
 from resources.database import Databases
-from resources.lake import Lake
+from resources.parquet_files import ParquetOptions
+from resources.servers.base import Mismatches, TableName, Watermark, WatermarkKind
+from resources.servers.opening import open_server
+from resources.servers.patterns import TablePatterns
+from resources.settings import database_setting
+from sensors.new_tables_sensor import build_new_tables_sensor
 
 
 @dataclass
 class ArchivedTable(dg.Resolvable):
-    """A table and, for incremental extracts, the column its rows are followed by."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    table: str
-    watermark: str | None = None
-
-
-@dataclass
-class ArchivedDatabase(dg.Component, dg.Resolvable):
-    """Tables of one database as assets, one a table, in daily partitions.
+    """A table and how it is archived.
 
     Attributes:
-        database: the name of the database; its address is in ADFML_<NAME>_URL.
-        mode: `full` copies whole tables as they are now; `incremental` copies the rows since the last extract.
-        tables: `schema.table` each; incremental ones with their `watermark` column.
-        concurrency: tables copied at once (the ForEach activity's batchCount).
-        adf_pipeline: the pipeline this takes the place of, for the descriptions.
-        owners: people or `team:` names.
+        table: `schema.table`.
+        mode: `full`, `incremental` or `both`; left out: the component's mode.
+        watermark: the column that rows are followed by; needed for incremental extracts.
+        watermark_kind: `datetime`, `integer`, or SQL Server's `rowversion`.
+        lag_seconds: rows younger than this are left to the next extract, for transactions that commit late.
+        leave_out: columns that are not archived.
+        hash: columns whose values are replaced by a keyed hash (ADFML_HASH_KEY).
+        where: a SQL condition; rows for which it does not hold are not archived.
+        asset_name: the last part of the asset's key; needed where two tables' names differ only in characters that
+            Dagster does not allow.
+        current: also build the table's current state as of each day, from snapshots and increments.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    database: str
-    tables: Sequence[ArchivedTable]
-    mode: Literal["full", "incremental"] = "full"
+    table: str
+    mode: Literal["full", "incremental", "both"] | None = None
+    watermark: str | None = None
+    watermark_kind: WatermarkKind = "datetime"
+    lag_seconds: int = 0
+    leave_out: Sequence[str] = field(default_factory=list)
+    hash: Sequence[str] = field(default_factory=list)
+    where: str | None = None
+    asset_name: str | None = None
+    current: bool = False
+
+
+@dataclass
+class ArchiveSchedule(dg.Resolvable):
+    """When a database is archived. Partitions stay UTC days, whatever the time zone.
+
+    Attributes:
+        cron: a cron expression.
+        timezone: an IANA name.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    cron: str
+    timezone: str = "UTC"
+
+
+@dataclass
+class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
+    """Tables of one or several databases as assets, one a table, in daily partitions.
+
+    Attributes:
+        database: the name of the database; its address is in ADFML_<NAME>_URL.
+        databases: names of several databases that hold the same tables, in place of `database`.
+        mode: `full` copies whole tables as they are now; `incremental` the rows since the last extract; `both`.
+        tables: the tables that are declared one by one.
+        include: patterns over `schema.table`; tables that fit are archived whole without being declared. The list of
+            those found is kept as state and refreshed by `dg utils refresh-defs-state` (or by `dg dev`).
+        exclude: patterns of tables that `include` shall not choose.
+        new_tables: what becomes of tables that fit `include` and were not there at the last refresh: `report` them,
+            or `archive` them at once and with every whole run.
+        concurrency: tables copied at once (the ForEach activity's batchCount).
+        readers: connections that read one table larger than a gigabyte, where the server lets them share a snapshot.
+        compression: of the Parquet files.
+        times: times of day as text, which every reader takes, or as Parquet's `time`, for which Spark refuses the file.
+        mismatches: what becomes of values that are not of their column's declared type (SQLite keeps such): the table
+            fails, or they are kept as text in the column `_mismatched`.
+        watermarks_in: whether the table ArchiveWatermark is in the control database or in the source.
+        fresh_within_hours: the check `fresh` fails when the last partition is older.
+        schedule: when all tables are archived; off until it is turned on in the UI.
+        adf_pipeline: the pipeline this takes the place of, for the descriptions.
+        owners: people or `team:` names.
+        defs_state: how the list of discovered tables is kept; see Dagster's StateBackedComponent.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    database: str | None = None
+    databases: Sequence[str] = field(default_factory=list)
+    tables: Sequence[ArchivedTable] = field(default_factory=list)
+    mode: Literal["full", "incremental", "both"] = "full"
+    include: Sequence[str] = field(default_factory=list)
+    exclude: Sequence[str] = field(default_factory=list)
+    new_tables: Literal["report", "archive"] = "report"
     concurrency: int = 10
+    readers: int = 1
+    compression: Literal["snappy", "zstd"] = "snappy"
+    times: Literal["text", "time"] = "text"
+    mismatches: Mismatches = "fail"
+    watermarks_in: Literal["control", "source"] = "control"
+    fresh_within_hours: float = 36.0
+    schedule: ArchiveSchedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
+    defs_state: ResolvedDefsStateConfig = field(default_factory=DefsStateConfigArgs.local_filesystem)
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """One subsettable multi-asset: a table that fails leaves the others done."""
-        sources = {self._build_key(t): (self._parse(t), t) for t in self.tables}
-        specs = [self._build_spec(key, source, table) for key, (source, table) in sources.items()]
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        """Where the list of discovered tables is kept."""
+        default = f"ArchivedDatabase[{','.join(self._list_databases())}:{self.mode}]"
+        return DefsStateConfig.from_args(self.defs_state, default_key=default)
 
-        @dg.multi_asset(
-            name=f"{self.mode}_archive_of_{self.database}",
-            specs=specs,
-            can_subset=True,
-            partitions_def=build_daily_partitions(),
-            required_resource_keys={"databases", "lake", "control", "completion_log"},
+    def write_state_to_path(self, state_path: Path) -> None:
+        """List the tables of every database that the patterns choose; those that are gone stay."""
+        found = {}
+        for database in self._list_databases() if self.include else ():
+            setting = database_setting(database)
+            server = open_server(Databases().engine(database), database, setting)
+            found[database] = tuple(self._patterns.choose(server.list_tables()))
+        write_tables(state_path, DiscoveredTables(found, utc_now()).keep_missing(read_tables(state_path)))
+
+    def build_defs_from_state(self, context: dg.ComponentLoadContext, state_path: Path | None) -> dg.Definitions:
+        """The assets, checks, sensors and schedules of every database; no database is asked."""
+        self._check()
+        discovered = read_tables(state_path) if self.include else DiscoveredTables()
+        databases = self._list_databases()
+        return dg.Definitions.merge(*(self._build_database(name, discovered.of(name)) for name in databases))
+
+    def _build_database(self, database: str, discovered: Sequence[TableName]) -> dg.Definitions:
+        plans = [plan for mode in ("full", "incremental") if (plan := self._plan(database, mode, discovered)).tables]
+        if not plans and self.include:
+            # Nothing was listed yet: there is still what watches for tables.
+            plans = [self._plan(database, "full", discovered)]
+        assets = [build_archive_assets(plan) for plan in plans if plan.tables]
+        current = build_current_tables(database, self._list_current(database), self.adf_pipeline, self.owners)
+        defs = dg.Definitions(
+            assets=[*assets, *current],
+            asset_checks=[build_archive_checks(plan, self.fresh_within_hours) for plan in plans if plan.tables],
         )
-        def archived_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-            yield from self._archive(sources, context)
+        extra = [self._watch(plan) for plan in plans if plan.patterns.include]
+        if self.schedule:
+            extra.append(build_archive_schedule(database, assets, self.schedule.cron, self.schedule.timezone))
+        return dg.Definitions.merge(defs, *extra)
 
-        return dg.Definitions(assets=[archived_tables])
+    def _watch(self, plan: ArchivePlan) -> dg.Definitions:
+        job = build_new_tables_job(plan) if plan.adds_new_tables else None
+        sensor = build_new_tables_sensor(plan.database, lambda databases: list_new_tables(plan, databases), job)
+        return dg.Definitions(sensors=[sensor], jobs=[job] if job else [])
 
-    def _parse(self, table: ArchivedTable) -> SourceTable:
-        schema, name = parse_table(table.table)
-        return SourceTable(self.database, schema, name)
+    def _plan(self, database: str, mode: ArchiveMode, discovered: Sequence[TableName]) -> ArchivePlan:
+        patterns = self._patterns if mode == "full" else TablePatterns()
+        return ArchivePlan(
+            database=database,
+            mode=mode,
+            tables=_mark_collisions(list(self._list_planned(database, mode, discovered if mode == "full" else ()))),
+            patterns=patterns,
+            adds_new_tables=self.new_tables == "archive" and bool(patterns.include),
+            options=CopyOptions(
+                ParquetOptions(compression=self.compression), times_typed=self.times == "time", readers=self.readers
+            ),
+            concurrency=self.concurrency,
+            mismatches=self.mismatches,
+            watermarks_in=self.watermarks_in,
+            adf_pipeline=self.adf_pipeline,
+            owners=tuple(self.owners),
+        )
 
-    def _build_key(self, table: ArchivedTable) -> dg.AssetKey:
-        schema, name = parse_table(table.table)
-        build = archive_key if self.mode == "full" else incremental_key
-        if self.mode == "incremental" and not table.watermark:
+    def _list_planned(
+        self, database: str, mode: ArchiveMode, discovered: Sequence[TableName]
+    ) -> Iterator[tuple[dg.AssetKey, PlannedTable]]:
+        build = archive_key if mode == "full" else incremental_key
+        declared = set()
+        for table in self.tables:
+            schema, name = parse_table(table.table)
+            declared.add(TableName(schema, name))
+            if (table.mode or self.mode) in (mode, "both"):
+                key = build(database, schema, table.asset_name or name)
+                yield key, PlannedTable(SourceTable(database, schema, name), _build_rules(table))
+        for found in discovered:
+            if found not in declared:
+                source = SourceTable(database, found.schema, found.table)
+                yield build(database, found.schema, found.table), PlannedTable(source, TableRules())
+
+    def _list_current(self, database: str) -> list[tuple[SourceTable, TableRules]]:
+        wanted = [table for table in self.tables if table.current]
+        return [(SourceTable(database, *parse_table(table.table)), _build_rules(table)) for table in wanted]
+
+    @property
+    def _patterns(self) -> TablePatterns:
+        return TablePatterns(tuple(self.include), tuple(self.exclude))
+
+    def _list_databases(self) -> list[str]:
+        return [self.database] if self.database else list(self.databases)
+
+    def _check(self) -> None:
+        """Refuse what cannot be: each with what to write instead."""
+        where = ", ".join(self._list_databases()) or "ArchivedDatabase"
+        if bool(self.database) == bool(self.databases):
+            raise dg.DagsterInvalidDefinitionError(f"{where}: give either `database` or `databases`.")
+        if "current" in self._list_databases():
+            raise dg.DagsterInvalidDefinitionError("No database may be called `current`: the lake has a folder of it.")
+        if self.include and self.mode == "incremental":
             raise dg.DagsterInvalidDefinitionError(
-                f"{self.database}: table {table.table} is archived incrementally, but names no watermark column. "
-                "Give it `watermark: <column>`, or archive it with `mode: full`."
+                f"{where}: tables found by `include` have no watermark and can only be archived whole. Set the "
+                "component's `mode: full`, and `mode: incremental` at the tables that have a `watermark`."
             )
-        return build(self.database, schema, name)
+        if not (self.include or self.tables):
+            raise dg.DagsterInvalidDefinitionError(f"{where}: declare `tables`, or patterns to `include`.")
+        for table in self.tables:
+            if (table.mode or self.mode) != "full" and not table.watermark:
+                raise dg.DagsterInvalidDefinitionError(
+                    f"{where}: table {table.table} is archived incrementally, but names no watermark column. "
+                    "Give it `watermark: <column>`, or archive it with `mode: full`."
+                )
+            if table.lag_seconds and table.watermark_kind != "datetime":
+                raise dg.DagsterInvalidDefinitionError(
+                    f"{where}: table {table.table} has `lag_seconds`, which only a datetime watermark can have; its "
+                    f"kind is {table.watermark_kind}."
+                )
 
-    def _build_spec(self, key: dg.AssetKey, source: SourceTable, table: ArchivedTable) -> dg.AssetSpec:
-        what = (
-            f"All rows of `{source.full_name}` as they were on the day, one snapshot a day. A past day that was not "
-            "archived cannot be: the rows are no longer what they were."
-            if self.mode == "full"
-            else f"The rows of `{source.full_name}` that were added or changed since the last extract, by "
-            f"`{table.watermark}`. Intervals are recorded before the data is read: none overlaps, none is missing."
-        )
-        return dg.AssetSpec(
-            key,
-            description=describe(what, self.adf_pipeline),
-            group_name="archive" if self.mode == "full" else "incremental",
-            kinds={"sql", "parquet"},
-            owners=list(self.owners),
-            metadata={"source": source.full_name, "watermark": table.watermark or "none"},
-        )
 
-    def _archive(
-        self,
-        sources: Mapping[dg.AssetKey, tuple[SourceTable, ArchivedTable]],
-        context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        databases: Databases = context.resources.databases
-        lake: Lake = context.resources.lake
-        control: ControlDatabase = context.resources.control
-        completion_log: CompletionLog = context.resources.completion_log
-        now, day = utc_now(), context.partition_key
-        failures: dict[str, Exception] = {}
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="archive")
+def _build_rules(table: ArchivedTable) -> TableRules:
+    watermark = Watermark(table.watermark, table.watermark_kind, table.lag_seconds) if table.watermark else None
+    return TableRules(watermark, tuple(table.leave_out), tuple(table.hash), table.where)
 
-        def submit(key: dg.AssetKey) -> Future[Archived]:
-            source, table = sources[key]
-            common: dict[str, Any] = {"asset": key.to_user_string(), "now": now, "run_id": context.run_id}
-            if self.mode == "full":
-                return pool.submit(take_snapshot, lake, databases, source, day, **common)
-            intervals, watermark = control.intervals, str(table.watermark)
-            return pool.submit(take_increment, lake, databases, intervals, source, watermark, day, **common)
 
-        try:
-            futures = {submit(key): key for key in sorted(context.selected_asset_keys)}
-            for future in as_completed(futures):
-                key = futures[future]
-                error = future.exception()
-                if error is None:
-                    yield self._describe(context, lake, key, future.result())
-                elif isinstance(error, Exception):
-                    context.log.error("%s: %s", sources[key][0].full_name, error)
-                    failures[sources[key][0].full_name] = error
-                else:
-                    raise error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if failures:
-            lines = "\n".join(f"- {name}: {error}" for name, error in sorted(failures.items()))
-            raise dg.Failure(
-                f"{len(failures)} of {len(futures)} tables were not archived; the others are.\n{lines}",
-                allow_retries=False,
-            )
-        completion_log.post(
-            {
-                "status": "ARCHIVED",
-                "database": self.database,
-                "tablesArchived": len(futures),
-                "archivePath": f"{'archive' if self.mode == 'full' else 'incremental'}/{self.database}",
-                "timestamp": now.isoformat(),
-            }
-        )
+def _mark_collisions(planned: Sequence[tuple[dg.AssetKey, PlannedTable]]) -> dict[dg.AssetKey, PlannedTable]:
+    """By key. Of tables that share one the first keeps it; the others get a key of their own, under which they fail.
 
-    def _describe(
-        self, context: dg.AssetExecutionContext, lake: Lake, key: dg.AssetKey, archived: Archived
-    ) -> dg.MaterializeResult[None]:
-        if archived.existing:
-            context.log.info("%s: the snapshot of that day is there; nothing was copied.", key.to_user_string())
-        shown = {name: str(value) for name, value in archived.manifest.facts.items()}
-        return dg.MaterializeResult(
-            asset_key=key,
-            metadata={
-                **describe_partition(lake, archived.folder, archived.manifest),
-                **shown,
-                "taken_by_this_run": not archived.existing,
-            },
-        )
+    A table whose name needs no replacing comes before one whose name does, so that a new one takes no other's key.
+    """
+    by_key: dict[dg.AssetKey, list[PlannedTable]] = {}
+    for key, table in planned:
+        by_key.setdefault(key, []).append(table)
+    marked = {}
+    for key, tables in by_key.items():
+        tables.sort(key=lambda table: table.source.table != key.path[-1])
+        names = tuple(f"{table.source.schema}.{table.source.table}" for table in tables)
+        marked[key] = tables[0]
+        for other in tables[1:]:
+            digest = hashlib.sha256(other.source.full_name.encode()).hexdigest()[:8]
+            own_key = dg.AssetKey([*key.path[:-1], f"{key.path[-1]}_{digest}"])
+            marked[own_key] = PlannedTable(other.source, other.rules, names)
+    return marked

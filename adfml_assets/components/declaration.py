@@ -6,13 +6,10 @@ from typing import Any
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.metadata import describe
+
 STRICT = ConfigDict(extra="forbid")
 """Fields nobody knows are mistakes, not ignored (`adfml_assets.declarations` checks by it)."""
-
-
-def describe(what: str, adf_pipeline: str | None) -> str:
-    """An asset's or job's description, with the pipeline it takes the place of."""
-    return f"{what}\n\nADF: `{adf_pipeline}`." if adf_pipeline else what
 
 
 def build_options(

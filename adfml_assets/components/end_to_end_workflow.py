@@ -6,8 +6,9 @@ from typing import ClassVar
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from adfml_assets.components.declaration import STRICT, describe
+from adfml_assets.components.declaration import STRICT
 from adfml_assets.errors import InvalidMode
+from adfml_assets.metadata import describe
 from adfml_assets.workflow import (
     MODE_TAG,
     WORKFLOW_TAG,

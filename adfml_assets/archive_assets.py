@@ -1,0 +1,156 @@
+"""Archived tables as Dagster assets: one subsettable multi-asset a database and mode, its tables copied on threads."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from adfml_assets.archive.copying import Archived
+from adfml_assets.archive.increment import take_increment
+from adfml_assets.archive.plan import ArchivePlan, PlannedTable
+from adfml_assets.archive.run import ArchiveRun, closing_run
+from adfml_assets.archive.snapshot import take_snapshot
+from adfml_assets.archive_metadata import check_complete, check_schema, describe_archived
+from adfml_assets.errors import NameCollision
+from adfml_assets.metadata import describe
+from adfml_assets.new_tables import archive_new_tables
+from adfml_assets.partitions import build_daily_partitions
+from resources.control import ControlDatabase, utc_now
+from resources.lake import Lake
+
+PROGRESS_SECONDS = 15.0
+"""How often a run says how far its long copies are."""
+
+RESOURCES = {"databases", "lake", "control", "completion_log"}
+
+
+def build_archive_assets(plan: ArchivePlan) -> dg.AssetsDefinition:
+    """The assets of a plan: a table that fails leaves the others done."""
+
+    @dg.multi_asset(
+        name=plan.name,
+        specs=[_build_spec(plan, key, table) for key, table in plan.tables.items()],
+        check_specs=[spec for key in plan.tables for spec in _build_check_specs(key)],
+        can_subset=True,
+        partitions_def=build_daily_partitions(),
+        required_resource_keys=RESOURCES,
+    )
+    def archived_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        yield from _archive(plan, context)
+
+    return archived_tables
+
+
+def _build_spec(plan: ArchivePlan, key: dg.AssetKey, table: PlannedTable) -> dg.AssetSpec:
+    name = table.source.full_name
+    watermark = table.rules.watermark.column if table.rules.watermark else "none"
+    what = (
+        f"All rows of `{name}` as they were on the day, one snapshot a day. A past day that was not archived cannot "
+        "be: the rows are no longer what they were."
+        if plan.mode == "full"
+        else f"The rows of `{name}` that were added or changed since the last extract, by `{watermark}`. Intervals are "
+        "recorded before the data is read: none overlaps, none is missing."
+    )
+    return dg.AssetSpec(
+        key,
+        description=describe(what, plan.adf_pipeline),
+        group_name="archive" if plan.mode == "full" else "incremental",
+        kinds={"sql", "parquet"},
+        owners=list(plan.owners),
+        metadata={"source": name, "watermark": watermark},
+    )
+
+
+def _build_check_specs(key: dg.AssetKey) -> Iterator[dg.AssetCheckSpec]:
+    yield dg.AssetCheckSpec(
+        "complete", asset=key, description="As many rows as the source had, counted by it in the same snapshot."
+    )
+    yield dg.AssetCheckSpec(
+        "schema", asset=key, description="The columns are those of the copy before: added ones warn, others fail."
+    )
+
+
+def _archive(plan: ArchivePlan, context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    lake: Lake = context.resources.lake
+    control: ControlDatabase = context.resources.control
+    now, day = utc_now(), context.partition_key
+    failures: dict[str, Exception] = {}
+    selected = {key: plan.tables[key] for key in sorted(context.selected_asset_keys)}
+    with closing_run(plan.open_run(context.resources.databases, lake, control, now=now, run_id=context.run_id)) as run:
+        for key, outcome in _copy_all(plan, run, selected, day, context):
+            name = selected[key].source.full_name
+            if isinstance(outcome, Exception):
+                context.log.error("%s: %s", name, outcome)
+                failures[name] = outcome
+            else:
+                yield _build_result(context, lake, key, outcome)
+        if plan.adds_new_tables and len(selected) == len(plan.tables) and day == run.today:
+            failures |= archive_new_tables(plan, run, context)
+    if failures:
+        lines = "\n".join(f"- {name}: {error}" for name, error in sorted(failures.items()))
+        raise dg.Failure(
+            f"{len(failures)} of {len(selected)} tables were not archived; the others are.\n{lines}",
+            allow_retries=False,
+        )
+    _post_completion(plan, context, len(selected), now)
+
+
+def _copy_all(
+    plan: ArchivePlan,
+    run: ArchiveRun,
+    tables: Mapping[dg.AssetKey, PlannedTable],
+    day: str,
+    context: dg.AssetExecutionContext,
+) -> Iterator[tuple[dg.AssetKey, Archived | Exception]]:
+    """Copy tables on threads; each table's outcome as soon as it is there."""
+    pool = ThreadPoolExecutor(plan.concurrency, thread_name_prefix="archive")
+    try:
+        pending: dict[Future[Archived], dg.AssetKey] = {
+            pool.submit(_copy_one, plan, run, table, day, key.to_user_string()): key for key, table in tables.items()
+        }
+        while pending:
+            done, _ = wait(pending, timeout=PROGRESS_SECONDS, return_when=FIRST_COMPLETED)
+            if not done:
+                for line in run.progress.describe():
+                    context.log.info("%s", line)
+            for future in done:
+                error = future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield pending.pop(future), error or future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _copy_one(plan: ArchivePlan, run: ArchiveRun, table: PlannedTable, day: str, asset: str) -> Archived:
+    if table.collides_with:
+        raise NameCollision(table.source.full_name, asset, table.collides_with)
+    take = take_snapshot if plan.mode == "full" else take_increment
+    return take(run, table.source, table.rules, day, asset=asset)
+
+
+def _build_result(
+    context: dg.AssetExecutionContext, lake: Lake, key: dg.AssetKey, archived: Archived
+) -> dg.MaterializeResult[None]:
+    if archived.existing:
+        context.log.info("%s: the partition is there already; nothing of it was replaced.", key.to_user_string())
+    checks = (check_complete(key, archived), check_schema(key, archived))
+    wanted = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata=describe_archived(lake, archived),
+        check_results=[check for check in checks if check.check_name in wanted],
+    )
+
+
+def _post_completion(plan: ArchivePlan, context: dg.AssetExecutionContext, tables: int, now: datetime) -> None:
+    body: dict[str, Any] = {
+        "status": "ARCHIVED",
+        "database": plan.database,
+        "tablesArchived": tables,
+        "archivePath": f"{'archive' if plan.mode == 'full' else 'incremental'}/{plan.database}",
+        "timestamp": now.isoformat(),
+    }
+    context.resources.completion_log.post(body)
