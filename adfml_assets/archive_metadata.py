@@ -34,16 +34,16 @@ def describe_archived(lake: Lake, archived: Archived) -> dict[str, Any]:
 def check_complete(key: dg.AssetKey, archived: Archived) -> dg.AssetCheckResult:
     """Whether the partition has as many rows as the source counted.
 
-    Where reading and counting could not share a snapshot, a difference may be a writer's work: it warns then.
+    Where reading and counting could not see one state, a difference may be a writer's work: it warns then.
     """
     manifest = archived.manifest
     expected = manifest.facts.get("rows_at_source", manifest.rows)
-    shared = bool(manifest.source.get("snapshot", {}).get("shared", True))
+    one_state = bool(manifest.source.get("snapshot", {}).get("one_state", True))
     return dg.AssetCheckResult(
         asset_key=key,
         check_name="complete",
         passed=manifest.rows == expected,
-        severity=dg.AssetCheckSeverity.ERROR if shared else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if one_state else dg.AssetCheckSeverity.WARN,
         metadata={"rows": manifest.rows, "rows_at_source": int(expected)},
     )
 

@@ -1,4 +1,4 @@
-"""When a database is archived: today's partitions of all its tables, at a time of the day in any time zone."""
+"""When a database is archived, and when what is archived of it is checked: each at a time of the day in any zone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from resources.control import utc_now
 def build_archive_schedule(
     database: str, assets: Sequence[dg.AssetsDefinition], cron: str, timezone: str
 ) -> dg.Definitions:
-    """A schedule and its job over all archived tables of a database. The partition is the UTC day of the tick."""
-    job = dg.define_asset_job(f"archive_{database}", selection=dg.AssetSelection.assets(*assets))
+    """A schedule and its job over all archived tables of a database. The partition is the UTC day of the tick.
+
+    Only the checks that come with a copy are part of it: the others read everything again.
+    """
+    copied = dg.AssetSelection.assets(*assets).without_checks()
+    checks = dg.AssetSelection.checks(*(key for definition in assets for key in definition.check_keys))
+    job = dg.define_asset_job(f"archive_{database}", selection=copied | checks)
 
     @dg.schedule(
         name=f"archive_{database}",
@@ -29,3 +34,20 @@ def build_archive_schedule(
         yield dg.RunRequest(run_key=tick.isoformat(), partition_key=f"{utc_now():%Y-%m-%d}")
 
     return dg.Definitions(jobs=[job], schedules=[archive])
+
+
+def build_check_schedule(
+    database: str, checks: Sequence[dg.AssetChecksDefinition], cron: str, timezone: str
+) -> dg.Definitions:
+    """A schedule and its job over the checks that read the archive, and the source, again."""
+    keys = [key for definition in checks for key in definition.check_keys]
+    job = dg.define_asset_job(f"check_archive_{database}", selection=dg.AssetSelection.checks(*keys))
+    schedule = dg.ScheduleDefinition(
+        name=f"check_archive_{database}",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        description=f"Checks what is archived of `{database}`: files, intervals, and the source's rows against them.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])

@@ -150,7 +150,7 @@ class UnexpectedValue(ResourceError):
         self.reason = reason
         super().__init__(
             f"{table}.{column}: a value is not of the declared type, expected {expected} ({reason}). Correct the value "
-            "at the source, or archive a view that casts the column."
+            "at the source, leave the column out, archive a view that casts it, or on SQLite set `mismatches: keep`."
         )
 
 

@@ -20,6 +20,7 @@ GROUPS = {
         f"archive/shop/main/{t}" for t in ("Customers", "Products", "Transactions", "Feedback", "SensorReadings")
     },
     "incremental": {"incremental/shop/main/Transactions"},
+    "current": {"current/shop/main/Transactions"},
     "features": {"feature_store/customer_features"},
     "training": {"ml/training_data/sales_forecast", "ml/models/sales_forecast_job", "ml/models/sales_forecast"},
     "scoring": {

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -79,12 +80,18 @@ def copy_rows(
     }
     described = schema.with_metadata({"adfml": json.dumps({**origin, "run_id": run.run_id}, default=str)})
     progress = run.progress.start(source.full_name)
+    written: list[WrittenFile] = []
     try:
-        files = _write_parts(run, snapshot, query, described, source, rules, target, progress)
+        _write_parts(run, snapshot, query, described, source, rules, target, progress, written)
         # Not beside the reading: SQL Server would have to count on another connection, in another snapshot.
         rows_at_source = snapshot.count(query)
+    except BaseException:
+        _delete_files(run, written)
+        raise
     finally:
         run.progress.end(source.full_name)
+    files = _drop_empty(sorted(written, key=lambda file: file.path))
+    _delete_files(run, [file for file in written if file not in files])
     if MISMATCHED in schema.names:
         facts = {**(facts or {}), "mismatched_rows": progress.mismatched_rows}
     manifest = build_manifest(
@@ -124,14 +131,16 @@ def _write_parts(
     rules: TableRules,
     target: Target,
     progress: TableProgress,
-) -> list[WrittenFile]:
+    written: list[WrittenFile],
+) -> None:
+    """Write the rows, by one or several connections, and add to `written` what is whole, also where this fails."""
     options = run.options
     large = (query.table.estimated_bytes or 0) >= options.split_bytes
     parts = snapshot.split(query, options.readers) if options.readers > 1 and large else [query]
     build_path = _number_files(target, source)
     read = snapshot.schema_of(query)
 
-    def write(part: TableQuery) -> list[WrittenFile]:
+    def write(part: TableQuery) -> None:
         batches: Iterator[pa.RecordBatch] = snapshot.read(part)
         if rules.hash:
             batches = hash_batches(batches, hash_schema(read, rules.hash), rules.hash)
@@ -141,13 +150,14 @@ def _write_parts(
             for batch in batches:
                 sink.write(batch)
                 progress.add(batch)
-        return sink.files
+        written.extend(sink.files)
 
     if len(parts) == 1:
-        return write(parts[0])
+        write(parts[0])
+        return
     with ThreadPoolExecutor(len(parts), thread_name_prefix="part") as pool:
-        written = [file for files in pool.map(write, parts) for file in files]
-    return _drop_empty(sorted(written, key=lambda file: file.path))
+        for _ in pool.map(write, parts):
+            pass
 
 
 def _number_files(target: Target, source: SourceTable) -> Callable[[], str]:
@@ -165,6 +175,13 @@ def _number_files(target: Target, source: SourceTable) -> Callable[[], str]:
 def _drop_empty(files: Sequence[WrittenFile]) -> list[WrittenFile]:
     """All files with rows, or the first one: a part without rows wrote a file too, which no manifest need name."""
     return [file for file in files if file.rows] or list(files[:1])
+
+
+def _delete_files(run: ArchiveRun, files: Sequence[WrittenFile]) -> None:
+    for file in files:
+        # The first error is the one to tell; what stays is named by no manifest and removed by the next run.
+        with suppress(Exception):
+            run.lake.delete(file.path)
 
 
 def _state_rules(query: TableQuery, rules: TableRules) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from adfml_assets.archive.run import CopyOptions
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.archive_assets import build_archive_assets
 from adfml_assets.archive_checks import build_archive_checks
-from adfml_assets.archive_schedule import build_archive_schedule
+from adfml_assets.archive_schedule import build_archive_schedule, build_check_schedule
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
 from adfml_assets.components.declaration import STRICT
 from adfml_assets.current_tables import build_current_tables
@@ -101,6 +101,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         watermarks_in: whether the table ArchiveWatermark is in the control database or in the source.
         fresh_within_hours: the check `fresh` fails when the last partition is older.
         schedule: when all tables are archived; off until it is turned on in the UI.
+        check_schedule: when the archive is checked against its manifests and the source; off until it is turned on.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
         defs_state: how the list of discovered tables is kept; see Dagster's StateBackedComponent.
@@ -123,6 +124,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     watermarks_in: Literal["control", "source"] = "control"
     fresh_within_hours: float = 36.0
     schedule: ArchiveSchedule | None = None
+    check_schedule: ArchiveSchedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
     defs_state: ResolvedDefsStateConfig = field(default_factory=DefsStateConfigArgs.local_filesystem)
@@ -156,13 +158,14 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
             plans = [self._plan(database, "full", discovered)]
         assets = [build_archive_assets(plan) for plan in plans if plan.tables]
         current = build_current_tables(database, self._list_current(database), self.adf_pipeline, self.owners)
-        defs = dg.Definitions(
-            assets=[*assets, *current],
-            asset_checks=[build_archive_checks(plan, self.fresh_within_hours) for plan in plans if plan.tables],
-        )
+        checks = [build_archive_checks(plan, self.fresh_within_hours) for plan in plans if plan.tables]
+        defs = dg.Definitions(assets=[*assets, *current], asset_checks=checks)
         extra = [self._watch(plan) for plan in plans if plan.patterns.include]
         if self.schedule:
             extra.append(build_archive_schedule(database, assets, self.schedule.cron, self.schedule.timezone))
+        if self.check_schedule:
+            when = self.check_schedule
+            extra.append(build_check_schedule(database, checks, when.cron, when.timezone))
         return dg.Definitions.merge(defs, *extra)
 
     def _watch(self, plan: ArchivePlan) -> dg.Definitions:

@@ -131,7 +131,11 @@ class Snapshot(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the manifest says of it: `isolation` (in words), `taken_at` (UTC), and what names it (`id`, `lsn`...)."""
+        """What the manifest says of it.
+
+        `isolation` in words, `one_state` (whether all reads of a table see the same), `taken_at` (ISO 8601, UTC), and
+        what else names it (`id`, `lsn`).
+        """
         ...
 
     def describe(self, table: TableName) -> TableSchema:

@@ -78,6 +78,7 @@ class PostgresqlServer:
             sessions = Sessions(self._engine, self._messages, snapshot)
             facts: dict[str, Any] = {
                 "isolation": _SHARED if sessions.join() else _SINGLE,
+                "one_state": sessions.snapshot is not None,
                 "taken_at": taken_at,
                 "server_version": version,
             }

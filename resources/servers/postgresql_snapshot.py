@@ -61,7 +61,7 @@ class PostgresqlSnapshot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See `Snapshot`: `isolation`, `taken_at`, `server_version`, and where there are: `id`, `lsn`."""
+        """See `Snapshot`: `isolation`, `one_state`, `taken_at`, `server_version`, and where there are: `id`, `lsn`."""
         return self._facts
 
     def describe(self, table: TableName) -> TableSchema:

@@ -136,13 +136,14 @@ class SqliteSnapshot:
         self.mismatches: dict[TableName, int] = {}
         self._facts = {
             "isolation": pool.isolation,
+            "one_state": pool.one_state,
             "taken_at": datetime.now(UTC).isoformat(),
             "journal_mode": journal,
         }
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """`isolation` in words, `taken_at` (UTC), `journal_mode`."""
+        """`isolation` in words, `one_state`, `taken_at` (UTC), `journal_mode`."""
         return self._facts
 
     def describe(self, table: TableName) -> TableSchema:

@@ -141,9 +141,10 @@ class SqlServerSnapshot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """`isolation` in words, `taken_at` (UTC), `id` (the oldest active row version), `edition`, `connections`."""
+        """`isolation` in words, `one_state` of each table, `taken_at` (UTC), `id` (the oldest active row version), `edition`, `connections`."""
         return {
             "isolation": self._describe_isolation(),
+            "one_state": self._snapshots is not None,
             "taken_at": f"{self._state.utc[:26].replace(' ', 'T')}+00:00",
             "id": self._state.oldest_active,
             "edition": self._state.edition_name,

@@ -198,6 +198,18 @@ def test_the_schedule_asks_for_today_in_any_time_zone(build: Any, source: Source
     assert request.partition_key == today()
 
 
+def test_checks_that_read_everything_again_have_a_schedule_of_their_own(build: Any, source: Source) -> None:
+    when = ArchiveSchedule("0 5 * * *")
+    location = build(tables=[table(source, "Transactions")], schedule=when, check_schedule=when)
+
+    def list_checks(job: str) -> set[str]:
+        chosen = location.defs.resolve_job_def(job).asset_layer.asset_graph
+        return {check.name for check in chosen.asset_check_keys}
+
+    assert list_checks("archive_shop") == {"complete", "schema"}
+    assert list_checks("check_archive_shop") == {"readable", "fresh"}
+
+
 def test_checks_say_what_is_right(build: Any, source: Source) -> None:
     source.add(1, stamp("2026-03-01"))
     location = build(mode="incremental", tables=[table(source, "Transactions", watermark="ModifiedDate")])

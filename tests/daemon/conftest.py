@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     before = dict(os.environ)
     home = DemoHome(tmp_path_factory.mktemp("site"))
+    # Days that were before this deployment archived anything: backfills may ask for them.
+    (home.folder / "first_day").write_text(f"{datetime.now(UTC) - timedelta(days=5):%Y-%m-%d}")
     home.prepare()
     ensure_sample_shop(home.shop, customers=120, days=400)
     try:
