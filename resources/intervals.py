@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from resources.control import run_transaction, utc_now
 from resources.control_tables import archive_watermark as table
+from resources.servers.base import compare_watermarks
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from resources.servers.base import WatermarkKind
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,13 @@ class Intervals:
         """Neighbouring intervals that do not meet; empty where the intervals are contiguous."""
         return list(_pair_gaps(self.list_all(source)))
 
-    def record(self, source: str, partition: str, upper: str | None, run_id: str, kind: str = "datetime") -> Interval:
+    def record(
+        self, source: str, partition: str, upper: str | None, run_id: str, kind: WatermarkKind = "datetime"
+    ) -> Interval:
         """Record the next interval, up to `upper`, for a partition; one that is recorded already is returned as it is.
 
         The lower end is the last interval's upper end, read in the same transaction: two runs cannot both take it.
+        Where another run has recorded an interval that ends after `upper` meanwhile, this one is empty.
         """
 
         def record(connection: Connection) -> Interval:
@@ -94,11 +100,13 @@ class Intervals:
             if existing is not None:
                 return existing
             last = _select_last(connection, source)
+            lower = None if last is None else last.upper
+            behind = lower is not None and (upper is None or compare_watermarks(kind, upper, lower) < 0)
             interval = Interval(
                 source=source,
                 partition=partition,
-                lower=None if last is None else last.upper,
-                upper=upper if upper is not None or last is None else last.upper,
+                lower=lower,
+                upper=lower if behind else upper,
                 sequence=0 if last is None else last.sequence + 1,
                 run_id=run_id,
             )

@@ -225,5 +225,5 @@ def compare_watermarks(kind: WatermarkKind, one: str, other: str) -> int:
     if kind == "integer":
         first, second = int(one), int(other)
         return (first > second) - (first < second)
-    # Datetimes are uniform ISO text of one column, row versions 0x and 16 hexadecimal digits: their order is the text's.
+    # Datetimes are uniform ISO text of one column, row versions 0x and 16 hexadecimal digits: the text has the order.
     return (one > other) - (one < other)

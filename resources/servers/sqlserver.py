@@ -141,7 +141,10 @@ class SqlServerSnapshot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """`isolation` in words, `one_state` of each table, `taken_at` (UTC), `id` (the oldest active row version), `edition`, `connections`."""
+        """`isolation` in words, `one_state` of each table, `taken_at` (UTC), `edition`, `connections`.
+
+        `id` is the oldest active row version.
+        """
         return {
             "isolation": self._describe_isolation(),
             "one_state": self._snapshots is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -185,9 +185,17 @@ def test_what_changed_in_the_columns_is_told(archive: Archive, source: Source) -
     assert change.breaks
 
 
+def test_times_of_day_are_text_that_spark_can_read_or_times_as_told(archive: Archive, source: Source) -> None:
+    source.execute('CREATE TABLE "Shifts" (a TIME, b TIME)', "INSERT INTO \"Shifts\" VALUES ('23:59:59.000001', NULL)")
+    text = archive.snapshot(source.table("Shifts"))
+    assert archive.read(text) == [{"a": "23:59:59.000001", "b": None}]
+    assert {column.type for column in text.manifest.columns} == {"string"}
+    typed = archive.snapshot(source.table("Shifts"), options=CopyOptions(times_typed=True))
+    assert archive.read(typed) == [{"a": time(23, 59, 59, 1), "b": None}]
+
+
+@pytest.mark.parametrize("source", ["sqlite"], indirect=True)
 def test_a_value_sqlite_should_not_have_fails_the_table_or_is_kept_as_told(archive: Archive, source: Source) -> None:
-    if source.kind != "sqlite":
-        pytest.skip("only SQLite keeps values that are not of their column's type")
     source.add(1, "2026-03-01 12:00:00.000000")
     source.add(2, "2026-03-01 12:00:00.000000")
     source.execute('UPDATE "Transactions" SET "Quantity" = \'many\' WHERE "TransactionId" = 2')
