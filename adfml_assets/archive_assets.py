@@ -12,7 +12,7 @@ from adfml_assets.archive.increment import take_increment
 from adfml_assets.archive.plan import ArchivePlan, PlannedTable
 from adfml_assets.archive.run import ArchiveRun, closing_run
 from adfml_assets.archive.snapshot import take_snapshot
-from adfml_assets.archive_metadata import check_complete, check_schema, describe_archived
+from adfml_assets.archive_metadata import describe_archived
 from adfml_assets.errors import NameCollision
 from adfml_assets.metadata import describe
 from adfml_assets.new_tables import archive_new_tables
@@ -32,7 +32,6 @@ def build_archive_assets(plan: ArchivePlan) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=plan.name,
         specs=[_build_spec(plan, key, table) for key, table in plan.tables.items()],
-        check_specs=[spec for key in plan.tables for spec in _build_check_specs(key)],
         can_subset=True,
         partitions_def=build_daily_partitions(),
         required_resource_keys=RESOURCES,
@@ -60,15 +59,6 @@ def _build_spec(plan: ArchivePlan, key: dg.AssetKey, table: PlannedTable) -> dg.
         kinds={"sql", "parquet"},
         owners=list(plan.owners),
         metadata={"source": name, "watermark": watermark},
-    )
-
-
-def _build_check_specs(key: dg.AssetKey) -> Iterator[dg.AssetCheckSpec]:
-    yield dg.AssetCheckSpec(
-        "complete", asset=key, description="As many rows as the source had, counted by it in the same snapshot."
-    )
-    yield dg.AssetCheckSpec(
-        "schema", asset=key, description="The columns are those of the copy before: added ones warn, others fail."
     )
 
 
@@ -136,13 +126,7 @@ def _build_result(
 ) -> dg.MaterializeResult[None]:
     if archived.existing:
         context.log.info("%s: the partition is there already; nothing of it was replaced.", key.to_user_string())
-    checks = (check_complete(key, archived), check_schema(key, archived))
-    wanted = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
-    return dg.MaterializeResult(
-        asset_key=key,
-        metadata=describe_archived(lake, archived),
-        check_results=[check for check in checks if check.check_name in wanted],
-    )
+    return dg.MaterializeResult(asset_key=key, metadata=describe_archived(lake, archived))
 
 
 def _post_completion(plan: ArchivePlan, context: dg.AssetExecutionContext, tables: int, now: datetime) -> None:

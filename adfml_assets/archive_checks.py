@@ -11,6 +11,7 @@ from adfml_assets.archive.partitions_in_lake import TablePartition, list_increme
 from adfml_assets.archive.plan import ArchivePlan, PlannedTable
 from adfml_assets.archive.reconciling import reconcile
 from adfml_assets.archive.run import ArchiveRun, closing_run
+from adfml_assets.archive.schema_change import compare_columns
 from adfml_assets.archive.verifying import find_unreadable, recount_intervals
 from adfml_assets.errors import AdfmlError
 from resources.control import utc_now
@@ -21,6 +22,8 @@ from resources.lake import Lake
 warnings.filterwarnings("ignore", message="Parameter `execution_type`", category=dg.BetaWarning)
 
 _DESCRIPTIONS = {
+    "complete": "The latest partition has as many rows as the source counted when it was read.",
+    "schema": "The columns are those of the partition before: added ones warn, removed or retyped ones fail.",
     "readable": "The latest partition's files are there, are Parquet, and have the manifest's size, rows and hash.",
     "fresh": "The latest partition is not older than declared.",
     "contiguous": "The watermark intervals meet: no row is between two of them, none is in two.",
@@ -35,7 +38,7 @@ def build_archive_checks(plan: ArchivePlan, fresh_within_hours: float) -> dg.Ass
     Args:
         fresh_within_hours: how old the latest partition may be.
     """
-    names = ["readable", "fresh"]
+    names = ["complete", "schema", "readable", "fresh"]
     if plan.mode == "incremental":
         names += ["contiguous", "punctual", "reconciled"]
     specs = [
@@ -77,6 +80,8 @@ def _run_check(name: str, plan: ArchivePlan, table: PlannedTable, run: ArchiveRu
     if not partitions:
         return False, True, {"reason": "nothing of this table is archived yet"}
     run_check: dict[str, Callable[[], Outcome]] = {
+        "complete": lambda: _check_complete(run, partitions[-1]),
+        "schema": lambda: _check_schema(run, partitions[-2:]),
         "readable": lambda: _check_readable(run, partitions[-1]),
         "fresh": lambda: _check_fresh(run, partitions[-1], hours),
         "contiguous": lambda: _check_contiguous(run, table),
@@ -88,6 +93,27 @@ def _run_check(name: str, plan: ArchivePlan, table: PlannedTable, run: ArchiveRu
     except (AdfmlError, ResourceError, FileNotFoundError) as error:
         # One table's trouble is that check's own failure: the other tables are still checked.
         return False, False, {"error": str(error)}
+
+
+def _check_complete(run: ArchiveRun, partition: TablePartition) -> Outcome:
+    manifest = partition.read(run.lake)
+    at_source = manifest.facts.get("rows_at_source", manifest.rows)
+    # Where reading and counting could not see one state, a difference may be a writer's work; elsewhere the copy
+    # would have failed.
+    return (
+        manifest.rows == at_source,
+        not manifest.source.get("snapshot", {}).get("one_state"),
+        {"partition": partition.day, "rows": manifest.rows, "rows_at_source": int(at_source)},
+    )
+
+
+def _check_schema(run: ArchiveRun, partitions: list[TablePartition]) -> Outcome:
+    columns = [{c.name: c.type for c in partition.read(run.lake).columns} for partition in partitions]
+    change = compare_columns(columns[0], columns[-1])
+    metadata: dict[str, Any] = {"partitions": ", ".join(partition.day for partition in partitions)}
+    if change:
+        metadata["difference"] = dg.MetadataValue.md(f"```diff\n{change.describe()}\n```")
+    return not change, not change.breaks, metadata
 
 
 def _check_readable(run: ArchiveRun, partition: TablePartition) -> Outcome:

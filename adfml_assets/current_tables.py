@@ -11,7 +11,7 @@ from adfml_assets.metadata import describe, describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
-from resources.manifest import commit_manifest
+from resources.manifest import remove_unnamed, write_manifest
 
 
 def build_current_tables(
@@ -52,7 +52,9 @@ def _build_asset(
         claims = control.claims
         claim = claims.take(key.to_user_string(), day, now, context.run_id)
         folder, manifest = build_current(lake, source, rules, day, claim, now=now, run_id=context.run_id)
-        if not claims.commit(claim, lambda: commit_manifest(lake, folder, manifest, before=claim.stamp)):
+        if claims.commit(claim, lambda: write_manifest(lake, folder, manifest)):
+            remove_unnamed(lake, folder, manifest, before=claim.stamp)
+        else:
             context.log.info("A later run's state of that day stands; this one's is not used.")
             for file in manifest.files:
                 lake.delete(f"{folder}/{file.name}")

@@ -81,6 +81,20 @@ class WrongWatermark(AdfmlError):
         )
 
 
+class RowsDiffer(AdfmlError):
+    """A copy has not the rows that its source counted in the same state."""
+
+    def __init__(self, table: str, copied: int, at_source: int) -> None:
+        self.table = table
+        self.copied = copied
+        self.at_source = at_source
+        super().__init__(
+            f"{table}: {copied} rows were copied, but the source counts {at_source} in the same state. Nothing of it "
+            "is visible. Materialise the partition again; if it stays so, the source is damaged: check it (SQLite: "
+            "PRAGMA integrity_check, SQL Server: DBCC CHECKDB, PostgreSQL: amcheck)."
+        )
+
+
 class NothingArchived(AdfmlError):
     """A table's state as of a day was asked for, and nothing was archived up to then."""
 

@@ -1,8 +1,9 @@
 """Claims on partitions: two runs that write the same partition at the same time cannot mix their files.
 
 Every writer takes a claim first. A claim's stamp names the writer's files and is unique within the partition and
-later than every earlier one. Committing makes a partition visible only if no later claim has been committed, and
-removes only the files of earlier claims: whichever run ends last, a reader finds one run's files, whole.
+later than every earlier one. Committing makes a partition visible only if no later claim has been committed. Only when
+it is committed are files removed, and only those of earlier claims, which can no longer be committed: whichever run
+ends last, and wherever one dies, a reader finds one run's files, whole.
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ class Claims:
             return True
 
         return run_transaction(self._engine, commit)
+
+    def is_overtaken(self, claim: Claim) -> bool:
+        """Whether a later claim was committed: what this one has written may be removed, and is not needed."""
+        import sqlalchemy as sa
+
+        query = sa.select(table.c.committed).where(table.c.asset == claim.asset, table.c.partition == claim.partition)
+        with self._engine.connect() as connection:
+            return (connection.execute(query).scalar() or 0) > claim.number
 
 
 def _lock_row(connection: Connection, asset: str, partition: str) -> tuple[int, datetime, int] | None:

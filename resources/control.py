@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from resources.intervals import Intervals
     from resources.ledger import Ledger
     from resources.model_aliases import ModelAliases
-    from resources.table_schemas import TableSchemas
 
 T = TypeVar("T")
 
@@ -97,13 +96,6 @@ class ControlDatabase(dg.ConfigurableResource):
         return Claims(self.engine)
 
     @property
-    def table_schemas(self) -> TableSchemas:
-        """The columns every archived table had last."""
-        from resources.table_schemas import TableSchemas
-
-        return TableSchemas(self.engine)
-
-    @property
     def model_aliases(self) -> ModelAliases:
         """Which version of a model is champion or challenger."""
         from resources.model_aliases import ModelAliases
@@ -123,11 +115,15 @@ def build_control_engine(url: str, timeout_seconds: int = 30) -> Engine:
     else:
         with open_connection(engine, "control", CONTROL):
             pass
-    try:
-        control_tables.metadata.create_all(engine)
-    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-        # Two processes may start at the same time: the other one made the table between our look and our CREATE.
-        control_tables.metadata.create_all(engine)
+    for _ in control_tables.metadata.tables:
+        try:
+            control_tables.metadata.create_all(engine)
+            return engine
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
+            # Processes may start at the same time: another one made a table between our look and our CREATE, at worst
+            # once for each table. PostgreSQL then speaks of a key of its own catalog.
+            continue
+    control_tables.metadata.create_all(engine)
     return engine
 
 

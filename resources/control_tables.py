@@ -107,14 +107,6 @@ partition_claims = Table(
     Column("claimed_at", UtcDateTime, nullable=False),
 )
 
-table_schemas = Table(
-    "adfml_table_schemas",
-    metadata,
-    Column("asset", String(300), primary_key=True),
-    Column("columns", Text, nullable=False),
-    Column("changed_at", UtcDateTime, nullable=False),
-)
-
 model_aliases = Table(
     "adfml_model_aliases",
     metadata,

@@ -114,11 +114,31 @@ def build_manifest(
 def commit_manifest(lake: Lake, folder: str, manifest: Manifest, *, before: datetime | None = None) -> None:
     """Make a partition visible: write its manifest, then remove files of earlier attempts that it does not name.
 
+    Where several runs may write the partition, do both by themselves: see `write_manifest`.
+
+    Args:
+        before: see `remove_unnamed`.
+    """
+    write_manifest(lake, folder, manifest)
+    remove_unnamed(lake, folder, manifest, before=before)
+
+
+def write_manifest(lake: Lake, folder: str, manifest: Manifest) -> None:
+    """Make a partition visible. Nobody else may be writing its manifest (`resources.claims` sees to that).
+
+    Files of other runs stay: until this run's claim is committed, one of them may still become the partition.
+    """
+    lake.delete_unfinished(folder, lambda name: name == FILE_NAME)
+    lake.write_bytes(f"{folder}/{FILE_NAME}", manifest.model_dump_json(indent=2).encode())
+
+
+def remove_unnamed(lake: Lake, folder: str, manifest: Manifest, *, before: datetime | None = None) -> None:
+    """Remove files of earlier attempts that a partition's manifest does not name; its claim must be committed.
+
     Args:
         before: remove only files whose names carry a stamp before this one (see `resources.claims`): those of a run
             that still writes stay. None: every Parquet file that is not named.
     """
-    lake.write_bytes(f"{folder}/{FILE_NAME}", manifest.model_dump_json(indent=2).encode())
     named = {FILE_NAME, *(file.name for file in manifest.files)}
     for path in lake.list_files(folder):
         name = path.removeprefix(f"{folder}/")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,11 +16,12 @@ from adfml_assets.archive.progress import TableProgress
 from adfml_assets.archive.run import ArchiveRun
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.archive.times import convert_times, find_times, write_times_as_text
+from adfml_assets.errors import RowsDiffer
 from resources.claims import Claim
+from resources.errors import Refused
 from resources.lake import WrittenFile
-from resources.manifest import Manifest, build_manifest, commit_manifest, read_manifest
+from resources.manifest import Manifest, build_manifest, read_manifest, remove_unnamed, write_manifest
 from resources.servers.base import MISMATCHED, TableQuery
-from resources.table_schemas import SchemaChange
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,15 +37,13 @@ class Archived:
         folder: its path in the lake.
         manifest: what it holds.
         existing: whether it was there before and nothing was copied, or another run's later copy stands.
-        schema_change: how the table's columns differ from those of the copy before; None: there was nothing to compare.
-        seconds: how long reading and writing took.
+        copied: how this run's copy went; None: nothing was copied.
     """
 
     folder: str
     manifest: Manifest
     existing: bool = False
-    schema_change: SchemaChange | None = None
-    seconds: float = 0.0
+    copied: TableProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,12 @@ def copy_rows(
     rules: TableRules,
     target: Target,
     facts: dict[str, Any] | None = None,
-) -> tuple[Manifest, float]:
-    """Write the rows of a query to files, and say in a manifest, not yet committed, what they hold. And the seconds."""
+) -> tuple[Manifest, TableProgress]:
+    """Write the rows of a query to files. Returns a manifest of them, not yet committed, and how the copy went.
+
+    Raises:
+        RowsDiffer: the source counts other rows in the very state that was read: nothing of it becomes visible.
+    """
     schema = hash_schema(snapshot.schema_of(query), rules.hash)
     if not run.options.times_typed:
         schema = write_times_as_text(schema)
@@ -85,6 +87,9 @@ def copy_rows(
         _write_parts(run, snapshot, query, described, source, rules, target, progress, written)
         # Not beside the reading: SQL Server would have to count on another connection, in another snapshot.
         rows_at_source = snapshot.count(query)
+        progress.end()
+        if rows_at_source != progress.rows and snapshot.facts.get("one_state"):
+            raise RowsDiffer(source.full_name, progress.rows, rows_at_source)
     except BaseException:
         _delete_files(run, written)
         raise
@@ -104,22 +109,40 @@ def copy_rows(
         source=origin,
         facts={**_state_rules(query, rules), **(facts or {}), "rows_at_source": rows_at_source},
     )
-    return manifest, time.monotonic() - progress.started
+    return manifest, progress
 
 
-def publish(run: ArchiveRun, source: SourceTable, target: Target, manifest: Manifest, seconds: float) -> Archived:
+def archive_rows(
+    run: ArchiveRun,
+    snapshot: Snapshot,
+    query: TableQuery,
+    source: SourceTable,
+    rules: TableRules,
+    target: Target,
+    facts: dict[str, Any] | None = None,
+) -> Archived:
+    """Copy the rows of a query and make them the partition, unless a later run's copy is it already."""
+    try:
+        manifest, copied = copy_rows(run, snapshot, query, source, rules, target, facts)
+    except (OSError, Refused):
+        # A later run's commit removes also the file that this one is in the middle of.
+        standing = read_manifest(run.lake, target.folder) if run.claims.is_overtaken(target.claim) else None
+        if standing is None:
+            raise
+        return Archived(target.folder, standing, existing=True)
+    return publish(run, target, manifest, copied)
+
+
+def publish(run: ArchiveRun, target: Target, manifest: Manifest, copied: TableProgress) -> Archived:
     """Make the copied rows the partition, unless a later run's copy is it already."""
-    committed = run.claims.commit(
-        target.claim, lambda: commit_manifest(run.lake, target.folder, manifest, before=target.claim.stamp)
-    )
-    if not committed:
+    if not run.claims.commit(target.claim, lambda: write_manifest(run.lake, target.folder, manifest)):
         for file in manifest.files:
             run.lake.delete(f"{target.folder}/{file.name}")
         standing = read_manifest(run.lake, target.folder)
-        return Archived(target.folder, standing or manifest, existing=True, seconds=seconds)
-    columns = {column.name: column.type for column in manifest.columns}
-    change = run.schemas.remember(target.claim.asset, columns)
-    return Archived(target.folder, manifest, schema_change=change, seconds=seconds)
+        return Archived(target.folder, standing or manifest, existing=True)
+    # Not before: while the claim is not committed, an earlier one can still be.
+    remove_unnamed(run.lake, target.folder, manifest, before=target.claim.stamp)
+    return Archived(target.folder, manifest, copied=copied)
 
 
 def _write_parts(

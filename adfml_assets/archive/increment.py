@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.copying import Archived, Target, build_query, copy_rows, publish
+from adfml_assets.archive.copying import Archived, Target, archive_rows, build_query
 from adfml_assets.archive.run import ArchiveRun
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.errors import MissedIncrement, WatermarkMissing, WatermarkWentBack, WrongWatermark
@@ -57,12 +57,23 @@ class _Extract:
         self._target = target
         self._day = day
 
-    def begin(self, snapshot: Snapshot) -> Archived:
-        """Record the day's interval up to the snapshot's largest watermark, and copy its rows."""
+    def begin(self, snapshot: Snapshot, *, anew: bool = False) -> Archived:
+        """Record the day's interval up to the snapshot's largest watermark, and copy its rows.
+
+        Args:
+            snapshot: to read.
+            anew: whether it was opened for this table; the run's own may be older than what other runs recorded.
+        """
         query = self._build_query(snapshot)
         upper = snapshot.find_largest(query.table, self._watermark, self._rules.where)
         last = self._run.intervals.find_last(self._source.full_name)
-        upper = self._require_forward(snapshot, query.table, last, upper)
+        try:
+            upper = self._require_forward(snapshot, query.table, last, upper)
+        except WatermarkWentBack:
+            if anew:
+                raise
+            # Only a snapshot that was opened after the last interval was recorded can tell.
+            return self._run.read_anew(lambda s: self.begin(s, anew=True))
         interval = self._run.intervals.record(
             self._source.full_name, self._day, upper, self._run.run_id, self._watermark.kind
         )
@@ -81,8 +92,7 @@ class _Extract:
             "sequence": interval.sequence,
             "rows_without_watermark": snapshot.count_null(query.table, self._watermark.column, self._rules.where),
         }
-        manifest, seconds = copy_rows(self._run, snapshot, query, self._source, self._rules, self._target, facts)
-        return publish(self._run, self._source, self._target, manifest, seconds)
+        return archive_rows(self._run, snapshot, query, self._source, self._rules, self._target, facts)
 
     def _build_query(self, snapshot: Snapshot) -> TableQuery:
         query = build_query(snapshot, self._source, self._rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,22 @@ from resources.servers.base import MISMATCHED
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SAMPLE_ROWS = 5
+SAMPLE_COLUMNS = 30
+
 
 @dataclass
 class TableProgress:
-    """One table's copy: rows and bytes of Arrow memory so far, and how long it took until now or its end."""
+    """One table's copy, so far or at its end.
+
+    Attributes:
+        table: its name.
+        started: on the monotonic clock.
+        rows, bytes: that were read, in Arrow's memory.
+        mismatched_rows: rows with values that are not of their column's type.
+        seconds: from the start to the last batch, or to the end.
+        sample: the first rows as they are written: column -> values as text.
+    """
 
     table: str
     started: float = field(default_factory=time.monotonic)
@@ -23,19 +36,43 @@ class TableProgress:
     bytes: int = 0
     mismatched_rows: int = 0
     seconds: float = 0.0
+    sample: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count rows that were copied, and those that keep values which are not of their column's type."""
+        if not self.sample:
+            self.sample = _draw_sample(batch)
         self.rows += batch.num_rows
         self.bytes += batch.nbytes
         if MISMATCHED in batch.schema.names:
             self.mismatched_rows += batch.num_rows - batch.column(MISMATCHED).null_count
         self.seconds = time.monotonic() - self.started
 
+    def end(self) -> None:
+        """The copy is complete."""
+        self.seconds = time.monotonic() - self.started
+
     def describe(self) -> str:
         """Rows, megabytes and rows per second, in one line."""
         rate = self.rows / self.seconds if self.seconds else 0.0
         return f"{self.table}: {self.rows:,} rows, {self.bytes / 1e6:,.0f} MB, {rate:,.0f} rows/s"
+
+
+def _draw_sample(batch: pa.RecordBatch) -> dict[str, list[str | None]]:
+    first = batch.slice(0, SAMPLE_ROWS)
+    return {name: _to_text(first.column(name)) for name in first.schema.names[:SAMPLE_COLUMNS]}
+
+
+def _to_text(array: pa.Array) -> list[str | None]:
+    """Values as text. Arrow writes it: Python values of its zoned timestamps would load pandas, 35 MB a process."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return [None if value is None else str(value) for value in array.to_pylist()]
+    if pa.types.is_fixed_size_binary(kind):
+        return [None if value is None else value.hex() for value in array.to_pylist()]
+    return array.cast(pa.string()).to_pylist()
 
 
 class Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.copying import Archived, Target, build_query, copy_rows, publish
+from adfml_assets.archive.copying import Archived, Target, archive_rows, build_query
 from adfml_assets.archive.past import find_past
 from adfml_assets.archive.run import ArchiveRun
 from adfml_assets.archive.tables import SourceTable, TableRules
@@ -36,8 +36,7 @@ def take_snapshot(run: ArchiveRun, source: SourceTable, rules: TableRules, day: 
         if past:
             snapshot = _require_past(snapshot, source, rules, day, run.today)
         query = build_query(snapshot, source, rules)
-        manifest, seconds = copy_rows(run, snapshot, query, source, rules, target)
-        return publish(run, source, target, manifest, seconds)
+        return archive_rows(run, snapshot, query, source, rules, target)
 
     return run.read(copy)
 

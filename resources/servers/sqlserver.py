@@ -141,13 +141,14 @@ class SqlServerSnapshot:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """`isolation` in words, `one_state` of each table, `taken_at` (UTC), `edition`, `connections`.
+        """`isolation` in words, `one_state`, `taken_at` (UTC), `edition`, `connections`.
 
         `id` is the oldest active row version.
         """
         return {
             "isolation": self._describe_isolation(),
-            "one_state": self._snapshots is not None,
+            # Each read is of one state, but a count may have to take a later connection than the copy before it.
+            "one_state": False,
             "taken_at": f"{self._state.utc[:26].replace(' ', 'T')}+00:00",
             "id": self._state.oldest_active,
             "edition": self._state.edition_name,

@@ -1,17 +1,9 @@
-"""The columns each archived table had when it was copied last, to tell what changed since."""
+"""How the columns of an archived table differ from those it had before."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from resources.control import run_transaction, utc_now
-from resources.control_tables import table_schemas as table
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 
 @dataclass(frozen=True)
@@ -52,30 +44,3 @@ def compare_columns(before: Mapping[str, str], after: Mapping[str, str]) -> Sche
         removed={name: kind for name, kind in before.items() if name not in after},
         retyped={name: (before[name], kind) for name, kind in after.items() if before.get(name, kind) != kind},
     )
-
-
-class TableSchemas:
-    """The last schema of every archived table, one row an asset."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def remember(self, asset: str, columns: Mapping[str, str]) -> SchemaChange | None:
-        """Keep a table's columns (name -> type), and say how they differ from those kept before; None: the first."""
-        import sqlalchemy as sa
-
-        query = sa.select(table.c.columns).where(table.c.asset == asset)
-        text = json.dumps(dict(columns))
-
-        def remember(connection: Connection) -> SchemaChange | None:
-            found = connection.execute(query).scalar()
-            if found is None:
-                connection.execute(table.insert().values(asset=asset, columns=text, changed_at=utc_now()))
-                return None
-            if found != text:
-                connection.execute(
-                    table.update().where(table.c.asset == asset).values(columns=text, changed_at=utc_now())
-                )
-            return compare_columns(json.loads(found), columns)
-
-        return run_transaction(self._engine, remember)
