@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -84,9 +84,9 @@ def copy_rows(
     progress = run.progress.start(source.full_name)
     written: list[WrittenFile] = []
     try:
-        _write_parts(run, snapshot, query, described, source, rules, target, progress, written)
-        # Not beside the reading: SQL Server would have to count on another connection, in another snapshot.
-        rows_at_source = snapshot.count(query)
+        with _counting(snapshot, query) as count:
+            _write_parts(run, snapshot, query, described, source, rules, target, progress, written)
+            rows_at_source = count()
         progress.end()
         if rows_at_source != progress.rows and snapshot.facts.get("one_state"):
             raise RowsDiffer(source.full_name, progress.rows, rows_at_source)
@@ -110,6 +110,16 @@ def copy_rows(
         facts={**_state_rules(query, rules), **(facts or {}), "rows_at_source": rows_at_source},
     )
     return manifest, progress
+
+
+@contextmanager
+def _counting(snapshot: Snapshot, query: TableQuery) -> Iterator[Callable[[], int]]:
+    """The source's own count of a query's rows: beside the reading where all reads see one state, else when asked."""
+    if not snapshot.facts.get("one_state"):
+        yield lambda: snapshot.count(query)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="count") as thread:
+        yield thread.submit(snapshot.count, query).result
 
 
 def archive_rows(

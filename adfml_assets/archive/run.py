@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from adfml_assets.archive.progress import Progress
 from resources.control import ControlDatabase
-from resources.errors import ConnectionLost
+from resources.errors import ConnectionLost, Unreachable
 from resources.intervals import Intervals
 from resources.lake import Lake
 from resources.parquet_files import ParquetOptions
@@ -41,8 +41,8 @@ class CopyOptions:
 
     parquet: ParquetOptions = field(default_factory=ParquetOptions)
     times_typed: bool = False
-    readers: int = 1
-    split_bytes: int = 1 << 30
+    readers: int = 2
+    split_bytes: int = 1 << 28
 
 
 class ArchiveRun:
@@ -103,7 +103,8 @@ class ArchiveRun:
         import tenacity
 
         @tenacity.retry(
-            retry=tenacity.retry_if_exception_type(ConnectionLost),
+            # Also a server that is just starting again after it cut the connection.
+            retry=tenacity.retry_if_exception_type(Unreachable),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=30),
             stop=tenacity.stop_after_attempt(attempts),
             reraise=True,

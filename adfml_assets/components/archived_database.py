@@ -93,7 +93,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         new_tables: what becomes of tables that fit `include` and were not there at the last refresh: `report` them,
             or `archive` them at once and with every whole run.
         concurrency: tables copied at once (the ForEach activity's batchCount).
-        readers: connections that read one table larger than a gigabyte, where the server lets them share a snapshot.
+        readers: connections that read one table larger than 256 MB, where the server lets them share a snapshot.
         compression: of the Parquet files.
         times: times of day as text, which every reader takes, or as Parquet's `time`, for which Spark refuses the file.
         mismatches: what becomes of values that are not of their column's declared type (SQLite keeps such): the table
@@ -117,7 +117,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     exclude: Sequence[str] = field(default_factory=list)
     new_tables: Literal["report", "archive"] = "report"
     concurrency: int = 10
-    readers: int = 1
+    readers: int = 2
     compression: Literal["snappy", "zstd"] = "snappy"
     times: Literal["text", "time"] = "text"
     mismatches: Mismatches = "fail"
