@@ -31,6 +31,12 @@ from resources.settings import database_setting
 from sensors.new_tables_sensor import build_new_tables_sensor
 
 
+def _keep_state_in_files() -> DefsStateConfigArgs:
+    # Not refreshed whenever `dg` loads the code location: that would need every database to answer.
+    local = DefsStateConfigArgs.local_filesystem()
+    return DefsStateConfigArgs(management_type=local.management_type, refresh_if_dev=False)
+
+
 @dataclass
 class ArchivedTable(dg.Resolvable):
     """A table and how it is archived.
@@ -88,7 +94,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         mode: `full` copies whole tables as they are now; `incremental` the rows since the last extract; `both`.
         tables: the tables that are declared one by one.
         include: patterns over `schema.table`; tables that fit are archived whole without being declared. The list of
-            those found is kept as state and refreshed by `dg utils refresh-defs-state` (or by `dg dev`).
+            those found is kept as state and refreshed by `dg utils refresh-defs-state`.
         exclude: patterns of tables that `include` shall not choose.
         new_tables: what becomes of tables that fit `include` and were not there at the last refresh: `report` them,
             or `archive` them at once and with every whole run.
@@ -127,7 +133,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     check_schedule: ArchiveSchedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
-    defs_state: ResolvedDefsStateConfig = field(default_factory=DefsStateConfigArgs.local_filesystem)
+    defs_state: ResolvedDefsStateConfig = field(default_factory=_keep_state_in_files)
 
     @property
     def defs_state_config(self) -> DefsStateConfig:
