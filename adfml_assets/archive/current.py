@@ -8,10 +8,12 @@ to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from adfml_assets import lake_layout
 from adfml_assets.archive.partitions_in_lake import TablePartition, list_increments, list_snapshots
@@ -20,6 +22,9 @@ from adfml_assets.errors import NoKey, NothingArchived, WatermarkMissing
 from resources.claims import Claim
 from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, list_data_paths
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _MEMORY = "512MB"
 
@@ -80,8 +85,6 @@ def build_current(
         NoKey: the table has no primary key, so that rows cannot be told apart.
         WatermarkMissing: the rules name no watermark.
     """
-    import duckdb
-
     if rules.watermark is None:
         raise WatermarkMissing(source.full_name)
     found = find_sources(lake, source, day)
@@ -90,9 +93,7 @@ def build_current(
         raise NoKey(source.full_name)
     folder = lake_layout.current_folder(source.database, source.schema, source.table, day)
     path = f"{folder}/{lake_layout.snapshot_file(source.table, claim.stamp)}"
-    with ExitStack() as stack, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET TimeZone = 'UTC'")
+    with ExitStack() as stack, open_duckdb() as connection:
         paths = open_parts(lake, found, stack)
         query = build_newest_query(paths, key, rules.watermark.column)
         reader = connection.execute(query).to_arrow_reader(100_000)
@@ -116,6 +117,18 @@ def build_current(
         },
     )
     return folder, manifest
+
+
+@contextmanager
+def open_duckdb() -> Iterator[DuckDBPyConnection]:
+    """A DuckDB of its own with bounded memory; what does not fit goes to a temporary folder that is removed again."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="adfml-") as folder, duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET temp_directory = $folder", {"folder": folder})
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
 
 
 def open_parts(lake: Lake, found: Sources, stack: ExitStack) -> list[list[str]]:

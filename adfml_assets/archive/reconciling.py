@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.archive.copying import build_query
-from adfml_assets.archive.current import build_newest_query, find_sources, open_parts, quote
+from adfml_assets.archive.current import build_newest_query, find_sources, open_duckdb, open_parts, quote
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.errors import NoKey, WatermarkMissing
 from resources.lake import Lake
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from resources.servers.base import Snapshot
 
 _SHOWN_DAYS = 20
-_MEMORY = "512MB"
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,6 @@ def reconcile(lake: Lake, snapshot: Snapshot, source: SourceTable, rules: TableR
         NoKey: the table has no primary key that is archived as it is.
         WatermarkMissing: the rules name no watermark.
     """
-    import duckdb
-
     if rules.watermark is None:
         raise WatermarkMissing(source.full_name)
     found = find_sources(lake, source, day)
@@ -59,9 +56,7 @@ def reconcile(lake: Lake, snapshot: Snapshot, source: SourceTable, rules: TableR
         raise NoKey(source.full_name)
     upper = next((m.facts["upper"] for m in reversed(found.manifests) if m.facts.get("upper")), None)
     query = replace(build_query(snapshot, source, rules), columns=tuple(dict.fromkeys([*key, watermark])))
-    with ExitStack() as stack, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET TimeZone = 'UTC'")
+    with ExitStack() as stack, open_duckdb() as connection:
         _load_source(connection, snapshot, query)
         newest = build_newest_query(open_parts(lake, found, stack), key, watermark)
         names = ", ".join(quote(name) for name in query.columns)
