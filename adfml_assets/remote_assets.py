@@ -56,6 +56,9 @@ def submit_remote_job(
     taken_up = job.sends > 0
     try:
         job = submit_job(ledger, service, job)
+        if _is_cancelled(context):
+            # An interrupt that arrives inside a library's own handler can be lost; the run's state is not.
+            raise dg.DagsterExecutionInterruptedError
     except dg.DagsterExecutionInterruptedError:
         cancel_job(ledger, service, ledger.get(job.submission_key), f"Run {context.run_id} was cancelled.")
         raise
@@ -63,6 +66,11 @@ def submit_remote_job(
         "%s %s: %s", "Took up" if taken_up else "Submitted", job.submission_key, job.url or job.remote_id or "no page"
     )
     return dg.MaterializeResult(metadata=describe_job(job))
+
+
+def _is_cancelled(context: dg.AssetExecutionContext) -> bool:
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 def find_ended_job(context: dg.AssetExecutionContext, ledger: Ledger) -> RemoteJob | None:
