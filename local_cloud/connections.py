@@ -55,13 +55,16 @@ class FaultMiddleware:
         self._box.count(method, path)
         while delay := self._box.take(("delay",), method, path):
             await asyncio.sleep(delay.seconds or 0)
-        fault = self._box.take(("status", "reset", "lost_answer"), method, path)
+        fault = self._box.take(("status", "reset", "lost_answer", "truncated"), method, path)
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.kind == "status":
             await _status_answer(fault)(scope, receive, send)
         elif fault.kind == "reset":
             await _close(scope, receive, reset=True)
+        elif fault.kind == "truncated":
+            await self._app(scope, receive, _halve(send))
+            await _close(scope, receive, reset=False)
         else:
             await self._app(scope, receive, _drop)
             await _close(scope, receive, reset=False)
@@ -76,6 +79,22 @@ def _status_answer(fault: Fault) -> JSONResponse:
 
 async def _drop(message: Message) -> None:
     """Take an answer and send it nowhere."""
+
+
+def _halve(send: Send) -> Send:
+    """Send the answer's head as it is, and half of its body."""
+    sent = False
+
+    async def send_half(message: Message) -> None:
+        nonlocal sent
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not sent:
+            sent = True
+            body = message.get("body", b"")
+            await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+
+    return send_half
 
 
 async def _close(scope: Scope, receive: Receive, *, reset: bool) -> None:

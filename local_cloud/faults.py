@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-Kind = Literal["status", "lost_answer", "reset", "delay", "unknown_state", "cloud_failure", "hold"]
+Kind = Literal[
+    "status", "lost_answer", "truncated", "reset", "delay", "unknown_state", "cloud_failure", "hold", "behaviour"
+]
 
 
 class Fault(BaseModel):
@@ -20,11 +22,13 @@ class Fault(BaseModel):
 
     - ``status``: answered with ``code`` (and ``retry_after`` seconds) before anything is done.
     - ``lost_answer``: the work is done, then the connection is closed without an answer.
+    - ``truncated``: the work is done, then half of the answer is sent and the connection is closed.
     - ``reset``: the connection is reset before anything is done.
     - ``delay``: ``seconds`` pass before the request is looked at; other faults still apply.
     - ``unknown_state``: an answer reports a life cycle state that no SDK knows.
     - ``cloud_failure``: the next new run ends INTERNAL_ERROR with CLOUD_FAILURE, without doing the work.
     - ``hold``: new runs stay RUNNING without starting the work until all faults are cleared (``times`` has no say).
+    - ``behaviour``: what only one service does, by ``name`` (``openai.quota``), with ``value`` where it takes one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +40,8 @@ class Fault(BaseModel):
     code: Annotated[int, Field(ge=400, le=599)] | None = Field(default=None, description="The status of kind status.")
     retry_after: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Retry-After in seconds.")
     seconds: Annotated[float, Field(gt=0)] | None = Field(default=None, description="How long kind delay waits.")
+    name: str | None = Field(default=None, description="Which behaviour, as service.what.")
+    value: float | None = Field(default=None, description="How much of a behaviour, for example a share of the rows.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -43,6 +49,8 @@ class Fault(BaseModel):
             raise ValueError("kind status needs code, for example 503")
         if self.kind == "delay" and self.seconds is None:
             raise ValueError("kind delay needs seconds, for example 0.5")
+        if self.kind == "behaviour" and not self.name:
+            raise ValueError("kind behaviour needs name, for example openai.quota")
         if self.kind == "hold":
             self.times = None
         return self
@@ -87,6 +95,17 @@ class FaultBox:
         with self._lock:
             for fault in self._faults:
                 if fault.kind in kinds and fault.applies(method, path):
+                    if fault.times is not None:
+                        fault.times -= 1
+                    self._faults = [other for other in self._faults if other.times != 0]
+                    return fault
+        return None
+
+    def take_behaviour(self, name: str) -> Fault | None:
+        """The first ``behaviour`` of this name, used up by one; None without one."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind == "behaviour" and fault.name == name:
                     if fault.times is not None:
                         fault.times -= 1
                     self._faults = [other for other in self._faults if other.times != 0]

@@ -99,12 +99,7 @@ class LocalCloud:
         the tracking store and registry the workloads use.
         """
         address = self._known()
-        return {
-            "IDENTITY_ENDPOINT": address["identity_endpoint"],
-            "IDENTITY_HEADER": address["identity_header"],
-            "ADFML_DATABRICKS_HOST": address["url"],
-            **self._state.mlflow_environment(),
-        }
+        return {**address["environment"], **self._state.mlflow_environment()}
 
     def start(self) -> Self:
         """Start the cloud, or attach to the running one, and return when it answers.

@@ -30,6 +30,7 @@ from local_cloud.databricks_store import RunStore, now_millis
 from local_cloud.databricks_views import RunViews
 from local_cloud.logs import WorkloadLog, read_log
 from local_cloud.processes import own_identity
+from local_cloud.services import Cloud, Service
 from local_cloud.state import Database, StateFolder, write_atomically
 from local_cloud.tokens import TokenIssuer
 
@@ -95,41 +96,57 @@ def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None
     return 1 if server.failed else 0
 
 
+def _build_databricks(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
+    store = RunStore(cloud.database)
+    folders = AttemptFolders(cloud.state, {**cloud.state.mlflow_environment(), **workload_limits()})
+    created = int(cloud.database.setting("jobs_created", lambda: str(now_millis())))
+
+    def log_of(attempt_id: int) -> WorkloadLog:
+        return read_log(folders.log(attempt_id))
+
+    engine = Engine(store, folders, cloud.faults, cloud.fail)
+    views = RunViews(cloud.url)
+    api = databricks_api.JobsApi(jobs, created, store, views, cloud.faults, read_log=log_of, wake=engine.wake)
+    return Service(
+        routes=[*databricks_api.build_routes(api, cloud.issuer), *run_page.build_routes(store, log_of)],
+        environment={"ADFML_DATABRICKS_HOST": cloud.url},
+        start=engine.start,
+        stop=engine.stop,
+    )
+
+
+_SERVICES: tuple[Callable[[Cloud], Service], ...] = ()
+"""Every service but Databricks, which also takes a bundle. A service is a module `<name>_api` with `build_service`."""
+
+
 def _build(
     state: StateFolder, database: Database, jobs: Mapping[int, JobSpec], url: str, header: str, parent: int | None
 ) -> _Server:
     issuer = TokenIssuer(database.setting("token_secret", lambda: secrets.token_urlsafe(48)))
     box = faults.FaultBox()
-    store = RunStore(database)
-    folders = AttemptFolders(state, {**state.mlflow_environment(), **_workload_limits()})
-    created = int(database.setting("jobs_created", lambda: str(now_millis())))
-
-    def log_of(attempt_id: int) -> WorkloadLog:
-        return read_log(folders.log(attempt_id))
+    cloud = Cloud(state, database, issuer, box, url, fail=lambda: server.fail())
+    services = [_build_databricks(cloud, jobs), *(build(cloud) for build in _SERVICES)]
 
     def announce() -> None:
         me = own_identity()
-        address = {
-            "url": url,
-            "pid": me.pid,
-            "created": me.created,
-            "identity_endpoint": url + identity_api.PATH,
-            "identity_header": header,
-        }
+        environment = {"IDENTITY_ENDPOINT": url + identity_api.PATH, "IDENTITY_HEADER": header}
+        for service in services:
+            environment |= service.environment
+        address = {"url": url, "pid": me.pid, "created": me.created, "environment": environment}
         write_atomically(state.address, json.dumps(address))
-
-    engine = Engine(store, folders, box, lambda: server.fail())
-    api = databricks_api.JobsApi(jobs, created, store, RunViews(url), box, read_log=log_of, wake=engine.wake)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        engine.start()
+        for service in services:
+            service.start()
         async with anyio.create_task_group() as watchers:
             if parent is not None:
                 watchers.start_soon(_watch_parent, parent, server)
             yield
             watchers.cancel_scope.cancel()
-        await anyio.to_thread.run_sync(engine.stop)
+        async with anyio.create_task_group() as stopping:
+            for service in services:
+                stopping.start_soon(anyio.to_thread.run_sync, service.stop)
 
     async def health(_request: Request) -> Response:
         return JSONResponse({"pid": os.getpid(), "state": str(state.root)})
@@ -137,8 +154,7 @@ def _build(
     app = Starlette(
         routes=[
             *identity_api.build_routes(issuer, header),
-            *databricks_api.build_routes(api, issuer),
-            *run_page.build_routes(store, log_of),
+            *(route for service in services for route in service.routes),
             *faults.build_routes(box),
             Route("/_local/health", health, methods=["GET"]),
         ],
@@ -189,7 +205,8 @@ def _listen(database: Database, port: int) -> socket.socket:
     raise AssertionError("unreachable: the last port is bound or raises")
 
 
-def _workload_limits() -> dict[str, str]:
+def workload_limits() -> dict[str, str]:
+    """Environment variables that keep a workload's numeric libraries to half of the machine."""
     threads = str(max(1, (os.cpu_count() or 2) // 2))
     limited = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     kept = {name: os.environ.get(name, threads) for name in limited}
