@@ -73,7 +73,9 @@ class FaultMiddleware:
 def _status_answer(fault: Fault) -> JSONResponse:
     status = fault.code or 500
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    body = {"error_code": _STATUS_CODES.get(status, "FAULT"), "message": f"A fault of the local cloud: {status}."}
+    code, message = _STATUS_CODES.get(status, "FAULT"), f"A fault of the local cloud: {status}."
+    # Databricks reads the outer fields, the other services' clients the inner ones.
+    body = {"error_code": code, "message": message, "error": {"code": code, "message": message}}
     return JSONResponse(body, status_code=status, headers=headers)
 
 

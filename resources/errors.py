@@ -99,6 +99,16 @@ class JobOutstanding(ResourceError):
         )
 
 
+class QuotaExceeded(ResourceError):
+    """A service has no room for a job now: it was not taken, and is to be sent again later."""
+
+    def __init__(self, service: str, address: str, reason: str) -> None:
+        self.service = service
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{service} at {address} has no room now: {reason}. The job stays queued and is sent again.")
+
+
 class OutcomeUnknown(ResourceError):
     """A submission was sent and no answer came: it may or may not have been accepted."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, get_args
 
 JobState = Literal["submitting", "running", "succeeded", "failed", "cancelled"]
@@ -18,7 +18,14 @@ ENDED: tuple[JobState, ...] = tuple(state for state in get_args(JobState) if sta
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A row of the ledger: one submission of one partition's job. Times are UTC."""
+    """A row of the ledger: one submission of one partition's job, or of one shard of it. Times are UTC.
+
+    Attributes:
+        sender: who may call the service for it until `submitter_lease_until`: a run, or a sensor's tick.
+        group_key: the submission key of the first of the jobs that make one result together (the shards of a
+            partition and their retries); its own key where it is alone.
+        facts: what the service's client noted for itself: file ids, counts, usage.
+    """
 
     submission_key: str
     token: str
@@ -49,6 +56,9 @@ class RemoteJob:
     early_run_id: str | None = None
     collected_by: str | None = None
     collected_at: datetime | None = None
+    sender: str | None = None
+    group_key: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def outstanding(self) -> bool:
@@ -73,6 +83,7 @@ class RemoteRun:
 
     remote_id: str
     url: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,11 @@ class RemoteStatus:
         message: the service's own error, where there is one.
         transient: whether a failure is worth another try (cloud failure, quota, expired).
         unknown: whether the service's word is one we do not know; then the state is `running`.
+        facts: added to the job's facts.
+        requeue_after: the service had no room for the job (quota): the same job is sent again after this time, and it
+            does not count as a try. With state `failed`.
+        next_requests: requests of further jobs of the same group that have to follow (what this one left undone),
+            recorded in the same transaction as its end.
     """
 
     state: RemoteState
@@ -93,6 +109,8 @@ class RemoteStatus:
     transient: bool = False
     unknown: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    requeue_after: timedelta | None = None
+    next_requests: Sequence[Mapping[str, Any]] = ()
 
 
 class RemoteService(Protocol):
@@ -103,11 +121,31 @@ class RemoteService(Protocol):
         """The service's name in the ledger."""
         ...
 
+    @property
+    def resends_safely(self) -> bool:
+        """Whether `submit` under the same token gives the same remote run, however often it is sent.
+
+        Where it does not, a job is looked for (`find`) before it is sent a second time, and only the holder of its
+        lease may send it.
+        """
+        ...
+
+    def prepare(self, job: RemoteJob) -> Mapping[str, Any]:
+        """What has to be done before `submit` and costs nothing when it is done twice, such as an upload.
+
+        Returns facts, recorded before `submit` gets the job. May take minutes.
+
+        Raises:
+            Unreachable: nothing was sent. Refused: it will never be taken.
+        """
+        ...
+
     def submit(self, job: RemoteJob) -> RemoteRun:
-        """Send the job under its token: the same token gives the same remote run, however often it is sent.
+        """Send the job, in one request that is not repeated (unless `resends_safely`), in well under a minute.
 
         Raises:
             Unreachable: nothing was sent. Refused: it will never be taken. OutcomeUnknown: no answer came.
+            QuotaExceeded: there is no room for it now; it was not taken.
         """
         ...
 

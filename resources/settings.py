@@ -114,6 +114,42 @@ DATABRICKS_RESOURCE_ID = Setting(
     "/subscriptions/.../workspaces/ml",
     default="",
 )
+AZURE_ML_WORKSPACE = Setting(
+    "ADFML_AZURE_ML_WORKSPACE",
+    "the Azure resource id of the Azure ML workspace: to cancel batch jobs, and to look up what the YAML does not give",
+    "/subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.MachineLearningServices/workspaces/<name>",
+)
+AZURE_ML_KEY = Setting(
+    "ADFML_AZURE_ML_KEY",
+    "the key of the online endpoint; leave it out to use the managed identity",
+    "base64",
+    secret=True,
+    default="",
+)
+OPENAI_ENDPOINT = Setting(
+    "ADFML_OPENAI_ENDPOINT",
+    "the Azure OpenAI resource's v1 address",
+    "https://myresource.openai.azure.com/openai/v1/",
+)
+OPENAI_KEY = Setting(
+    "ADFML_OPENAI_KEY",
+    "the Azure OpenAI resource's key; leave it out to use the managed identity",
+    "hexadecimal",
+    secret=True,
+    default="",
+)
+LANGUAGE_ENDPOINT = Setting(
+    "ADFML_LANGUAGE_ENDPOINT",
+    "the Azure AI Language resource's address",
+    "https://myresource.cognitiveservices.azure.com",
+)
+LANGUAGE_KEY = Setting(
+    "ADFML_LANGUAGE_KEY",
+    "the Azure AI Language resource's key; leave it out to use the managed identity",
+    "hexadecimal",
+    secret=True,
+    default="",
+)
 LOGGING_ENDPOINT = Setting(
     "ADFML_LOGGING_ENDPOINT",
     "where completions are posted (the pipelines' LoggingEndpoint); without it they are only logged",
@@ -151,6 +187,12 @@ ALL: tuple[Setting, ...] = (
     DATABRICKS_HOST,
     DATABRICKS_TOKEN,
     DATABRICKS_RESOURCE_ID,
+    AZURE_ML_WORKSPACE,
+    AZURE_ML_KEY,
+    OPENAI_ENDPOINT,
+    OPENAI_KEY,
+    LANGUAGE_ENDPOINT,
+    LANGUAGE_KEY,
     MANAGED_IDENTITY_CLIENT_ID,
     LOGGING_ENDPOINT,
     HASH_KEY,
