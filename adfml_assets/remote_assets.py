@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from resources.errors import OutcomeUnknown, Unreachable
 from resources.ledger import Ledger
+from resources.ledger_rows import list_tips
 from resources.submission import cancel_job, submit_job
 from sensors.tags import COLLECTS, ROLE_TAG, SUBMITS
 from sensors.waiting import BACKFILL_TAG
@@ -42,30 +44,103 @@ def submit_remote_job(
     Raises:
         JobOutstanding, Unreachable, Refused, OutcomeUnknown: see there.
     """
-    job = ledger.open_job(
-        asset=context.asset_key.to_user_string(),
-        collecting_asset=collecting_asset.to_user_string(),
-        partition=context.partition_key,
-        service=service.name,
-        request=request,
-        deadline=timedelta(hours=deadline_hours),
+    jobs = submit_remote_jobs(
+        context,
+        ledger,
+        service,
+        collecting_asset=collecting_asset,
+        build_requests=lambda: [request],
+        deadline_hours=deadline_hours,
         max_tries=max_tries,
-        run_id=context.run_id,
-        backfill_id=context.run_tags.get(BACKFILL_TAG),
     )
-    taken_up = job.sends > 0
+    return dg.MaterializeResult(metadata=describe_job(jobs[-1]))
+
+
+def submit_remote_jobs(
+    context: dg.AssetExecutionContext,
+    ledger: Ledger,
+    service: RemoteService,
+    *,
+    collecting_asset: dg.AssetKey,
+    build_requests: Callable[[], Sequence[Mapping[str, Any]]],
+    deadline_hours: float,
+    max_tries: int,
+    identity: str | None = None,
+) -> list[RemoteJob]:
+    """As `submit_remote_job`, for a partition that takes several jobs: its shards.
+
+    Once one of them is submitted, the others need not be: what could not be sent yet stays in the ledger, and the
+    sensor sends it.
+
+    Args:
+        build_requests: makes the requests, one a job; called only where no jobs are there to be taken up.
+        identity: what tells these jobs from others of the partition (a digest of the input and of how it is asked):
+            jobs under way with this identity, or succeeded and not collected, are taken up before any request is built.
+            Every request holds it under `identity`. Without one the requests themselves are compared.
+
+    Returns:
+        The jobs of the group, as they stand; none where there was no request.
+
+    Raises:
+        JobOutstanding, Unreachable, Refused, OutcomeUnknown: see there.
+    """
+    asset, partition = context.asset_key.to_user_string(), context.partition_key
+    backfill_id = context.run_tags.get(BACKFILL_TAG)
+    jobs = ledger.take_up(asset, partition, identity, context.run_id, backfill_id) if identity else []
+    if not jobs:
+        jobs = ledger.open_jobs(
+            asset=asset,
+            collecting_asset=collecting_asset.to_user_string(),
+            partition=partition,
+            service=service.name,
+            requests=build_requests(),
+            deadline=timedelta(hours=deadline_hours),
+            max_tries=max_tries,
+            run_id=context.run_id,
+            backfill_id=backfill_id,
+        )
     try:
-        job = submit_job(ledger, service, job)
+        submitted = [*_submit_each(context, ledger, service, jobs)]
         if _is_cancelled(context):
             # An interrupt that arrives inside a library's own handler can be lost; the run's state is not.
             raise dg.DagsterExecutionInterruptedError
     except dg.DagsterExecutionInterruptedError:
-        cancel_job(ledger, service, ledger.get(job.submission_key), f"Run {context.run_id} was cancelled.")
+        for job in jobs:
+            cancel_job(ledger, service, ledger.get(job.submission_key), f"Run {context.run_id} was cancelled.")
         raise
-    context.log.info(
-        "%s %s: %s", "Took up" if taken_up else "Submitted", job.submission_key, job.url or job.remote_id or "no page"
-    )
-    return dg.MaterializeResult(metadata=describe_job(job))
+    return submitted
+
+
+def _submit_each(
+    context: dg.AssetExecutionContext, ledger: Ledger, service: RemoteService, jobs: Sequence[RemoteJob]
+) -> Iterator[RemoteJob]:
+    sent_any = False
+    for job in jobs:
+        taken_up = job.sends > 0
+        try:
+            sent = submit_job(ledger, service, job, sender=context.run_id, give_up=not sent_any)
+        except (Unreachable, OutcomeUnknown) as error:
+            if not sent_any:
+                raise
+            context.log.warning("%s: the sensor goes on with %s.", error, job.submission_key)
+            sent = ledger.get(job.submission_key)
+        if sent.remote_id is not None:
+            sent_any = True
+            verb = "Took up" if taken_up else "Submitted"
+            context.log.info("%s %s: %s", verb, sent.submission_key, sent.url or sent.remote_id)
+        elif sent.outstanding:
+            reason = sent.message or "another process is sending it"
+            context.log.warning("%s is queued, the sensor submits it: %s", sent.submission_key, reason)
+        yield sent
+        if sent.refusals > job.refusals:
+            # There is no room for the others now; the sensor sends them when there is.
+            yield from _leave_queued(ledger, jobs[jobs.index(job) + 1 :], sent.message or "no room")
+            return
+
+
+def _leave_queued(ledger: Ledger, jobs: Sequence[RemoteJob], message: str) -> Iterator[RemoteJob]:
+    for job in jobs:
+        yield ledger.postpone(job.submission_key, message) if job.state == "submitting" and not job.sends else job
 
 
 def _is_cancelled(context: dg.AssetExecutionContext) -> bool:
@@ -81,30 +156,49 @@ def find_ended_job(context: dg.AssetExecutionContext, ledger: Ledger) -> RemoteJ
     Raises:
         dg.Failure: no job was submitted, or it failed or was cancelled: with the remote error and what to do.
     """
+    jobs = find_ended_jobs(context, ledger)
+    return jobs[-1] if jobs else None
+
+
+def find_ended_jobs(context: dg.AssetExecutionContext, ledger: Ledger) -> list[RemoteJob] | None:
+    """As `find_ended_job`, for a partition that took several jobs: all that succeeded, first attempt first.
+
+    Raises:
+        dg.Failure: no job was submitted, or one of them failed for good or was cancelled.
+    """
     asset = context.asset_key.to_user_string()
-    job = ledger.find_latest(asset, context.partition_key)
-    if job is None:
+    jobs = ledger.list_group(asset, context.partition_key)
+    if not jobs:
         raise dg.Failure(
             f"No remote job was submitted for {asset}, partition {context.partition_key}. "
             f"Materialise {asset}_job for this partition; this asset follows.",
             allow_retries=False,
         )
-    if job.outstanding:
-        ledger.request_collect(job.submission_key, _find_undone(context), context.run_id)
-        # Between our look and our note the job may have ended: then the sensor's last look missed the note.
-        job = ledger.get(job.submission_key)
-        if job.outstanding:
+    outstanding = [job for job in jobs if job.outstanding]
+    if outstanding:
+        ledger.request_collect(outstanding[-1].submission_key, _find_undone(context), context.run_id)
+        # Between our look and our note the jobs may have ended: then the sensor's last look missed the note.
+        jobs = ledger.list_group(asset, context.partition_key)
+        outstanding = [job for job in jobs if job.outstanding]
+        if outstanding:
             context.log.warning(
                 "%s is still under way (%s). Nothing is materialised; a run that collects it starts by itself when it "
                 "has ended.",
-                job.submission_key,
-                job.url or job.state,
+                ", ".join(job.submission_key for job in outstanding),
+                outstanding[0].url or outstanding[0].state,
             )
             return None
-    ledger.clear_early(job.submission_key)
-    if job.state == "succeeded":
-        return job
-    raise dg.Failure(
+    for job in jobs:
+        if job.early_selection is not None:
+            ledger.clear_early(job.submission_key)
+    for job in list_tips(jobs):
+        if job.state != "succeeded":
+            raise _explain_failure(job)
+    return [job for job in jobs if job.state == "succeeded"]
+
+
+def _explain_failure(job: RemoteJob) -> dg.Failure:
+    return dg.Failure(
         f"Remote job {job.submission_key} {job.state} on {job.service} ({job.remote_state}): "
         f"{(job.message or 'no message').strip()}\n"
         f"Page: {job.url or 'none'}\n"

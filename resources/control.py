@@ -118,13 +118,33 @@ def build_control_engine(url: str, timeout_seconds: int = 30) -> Engine:
     for _ in control_tables.metadata.tables:
         try:
             control_tables.metadata.create_all(engine)
+            _add_columns(engine)
             return engine
         except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
             # Processes may start at the same time: another one made a table between our look and our CREATE, at worst
             # once for each table. PostgreSQL then speaks of a key of its own catalog.
             continue
     control_tables.metadata.create_all(engine)
+    _add_columns(engine)
     return engine
+
+
+def _add_columns(engine: Engine) -> None:
+    """Give the tables of an older version the columns that came later; all of those may be NULL."""
+    import sqlalchemy as sa
+
+    from resources.control_tables import metadata
+
+    inspector = sa.inspect(engine)
+    for table in metadata.tables.values():
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name in known:
+                continue
+            name, kind = engine.dialect.identifier_preparer.quote(column.name), column.type.compile(engine.dialect)
+            quoted = engine.dialect.identifier_preparer.format_table(table)
+            with engine.begin() as connection:
+                connection.execute(sa.text(f"ALTER TABLE {quoted} ADD {name} {kind} NULL"))
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -39,7 +39,8 @@ deployments = Table(
 remote_jobs = Table(
     "adfml_remote_jobs",
     metadata,
-    # asset | partition | attempt: one row a submission, there before the service is called.
+    # asset | partition | attempt: one row a submission, there before the service is called. The shards of a partition
+    # and what follows from them are attempts too.
     Column("submission_key", String(450), primary_key=True),
     Column("token", String(64), nullable=False, unique=True),
     Column("asset", String(250), nullable=False),
@@ -72,8 +73,17 @@ remote_jobs = Table(
     Column("early_run_id", String(64)),
     Column("collected_by", String(64)),
     Column("collected_at", UtcDateTime),
+    # Who may call the service until the lease ends: a run's id, or a sensor's tick.
+    Column("sender", String(64)),
+    # The first of the jobs that make one result together, and the job that this one retries or completes.
+    Column("group_key", String(450)),
+    Column("parent_key", String(450)),
+    # How often the service had no room for it; what its client noted for itself, as JSON.
+    Column("refusals", Integer),
+    Column("facts", Text),
     Index("ix_adfml_remote_jobs_state", "service", "state", "polled_at"),
     Index("ix_adfml_remote_jobs_partition", "collecting_asset", "partition", "attempt"),
+    Index("ix_adfml_remote_jobs_group", "group_key"),
     Index("ix_adfml_remote_jobs_attempt", "asset", "partition", "attempt", unique=True),
 )
 

@@ -47,6 +47,11 @@ class Databricks(dg.ConfigurableResource):
         return SERVICE
 
     @property
+    def resends_safely(self) -> bool:
+        """True: run-now under the same idempotency token gives the same run."""
+        return True
+
+    @property
     def client(self) -> WorkspaceClient:
         """The SDK's client.
 
@@ -70,6 +75,10 @@ class Databricks(dg.ConfigurableResource):
         config.retry_timeout_seconds = self.retry_seconds
         config.http_timeout_seconds = self.request_timeout_seconds
         return WorkspaceClient(config=config)
+
+    def prepare(self, job: RemoteJob) -> Mapping[str, Any]:
+        """Nothing: a run needs no upload."""
+        return {}
 
     def submit(self, job: RemoteJob) -> RemoteRun:
         """run-now under the job's token; see `RemoteService.submit`. The request holds `job` and `parameters`."""

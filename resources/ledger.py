@@ -2,116 +2,226 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from resources.control import begin, deployment_id, utc_now
+from resources.control import deployment_id, run_transaction, utc_now
 from resources.control_tables import remote_jobs as table
 from resources.errors import JobOutstanding
+from resources.ledger_rows import (
+    SUBMITTER_LEASE,
+    insert_job,
+    insert_successors,
+    list_tips,
+    select_group,
+    select_job,
+    select_latest,
+    to_job,
+    update_job,
+)
 from resources.remote_jobs import ENDED, OUTSTANDING, RemoteJob, RemoteRun, RemoteStatus
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy import Connection, Engine
 
-SUBMITTER_LEASE = timedelta(seconds=60)
-"""How long a submitter has to get its answer before others may look for its job."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=15)
+
+
+def _transaction(
+    method: Callable[Concatenate[Ledger, Connection, P], T],
+) -> Callable[Concatenate[Ledger, P], T]:
+    """Run a method in a transaction of its own, again where the server ended it to let another through."""
+
+    def run(self: Ledger, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        if not self._deployment:
+            self._deployment = deployment_id(self._engine)
+        return run_transaction(self._engine, lambda connection: method(self, connection, *arguments, **keywords))
+
+    functools.update_wrapper(run, method)
+    return run
 
 
 class Ledger:
-    """The remote jobs of this deployment, by submission key `asset|partition|attempt`."""
+    """The remote jobs of this deployment, by submission key `asset|partition|attempt`.
+
+    The jobs that make one result together are a group: one job, or the shards of a partition, with their retries.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._deployment = ""
 
-    def open_job(
+    def open_job(self, *, request: Mapping[str, Any], **values: Any) -> RemoteJob:
+        """Write the intent to submit one job, or return the one that is there to be taken up; see `open_jobs`."""
+        return self.open_jobs(requests=[request], **values)[-1]
+
+    @_transaction
+    def open_jobs(
         self,
+        connection: Connection,
         *,
         asset: str,
         collecting_asset: str,
         partition: str,
         service: str,
-        request: Mapping[str, Any],
+        requests: Sequence[Mapping[str, Any]],
         deadline: timedelta,
         max_tries: int,
         run_id: str,
         backfill_id: str | None = None,
-    ) -> RemoteJob:
-        """Write the intent to submit a job, or return the one that is there to be taken up.
+    ) -> list[RemoteJob]:
+        """Write the intent to submit the jobs of a partition, one row a request; or return those to be taken up.
 
-        A job of the same partition and request that is under way, or has succeeded and was not collected yet, is
-        taken up: submitting it again would do, and pay for, the work twice. Otherwise a new attempt begins.
+        Jobs of the same partition and requests that are under way, or have succeeded and were not collected yet, are
+        taken up: submitting them again would do, and pay for, the work twice. Otherwise a new group begins.
+
+        Requests that hold an `identity` are the same as others with that identity, whatever else they hold.
 
         Raises:
-            JobOutstanding: one with another request is under way.
+            JobOutstanding: jobs with other requests are under way.
         """
-        deployment = deployment_id(self._engine)
-        with begin(self._engine) as connection:
-            last = _select_latest(connection, (table.c.asset == asset) & (table.c.partition == partition))
-            if last is not None:
-                same = dict(last.request) == dict(request)
-                if last.outstanding and not same:
-                    raise JobOutstanding(last.submission_key, last.url)
-                if last.cancel_reason is None and same and (last.outstanding or _is_uncollected(last)):
-                    _update(connection, last.submission_key, run_id=run_id, backfill_id=backfill_id)
-                    return _select(connection, last.submission_key)
-            return _insert(
+        taken_up = _take_up(connection, asset, partition, [_identify(r) for r in requests], run_id, backfill_id)
+        if taken_up:
+            return taken_up
+        now = utc_now()
+        group: dict[str, str] = {}
+        for request in requests:
+            job = insert_job(
                 connection,
-                deployment,
+                self._deployment,
+                request=request,
+                sendable_at=now + SUBMITTER_LEASE,
+                deadline_at=now + deadline,
                 asset=asset,
                 collecting_asset=collecting_asset,
                 partition=partition,
                 service=service,
-                request=request,
-                deadline=deadline,
-                attempt=1 if last is None else last.attempt + 1,
-                try_number=1,
                 max_tries=max_tries,
+                try_number=1,
                 run_id=run_id,
                 backfill_id=backfill_id,
+                sender=run_id,
+                **group,
             )
+            group = {"group_key": job.group_key}
+        return select_group(connection, group["group_key"]) if group else []
 
-    def record_sending(self, submission_key: str) -> RemoteJob:
-        """Note that the service is about to be called for a job, and keep others from doing so for a while."""
-        with begin(self._engine) as connection:
-            lease = utc_now() + SUBMITTER_LEASE
-            _update(connection, submission_key, sends=table.c.sends + 1, submitter_lease_until=lease)
-            return _select(connection, submission_key)
+    @_transaction
+    def take_up(
+        self,
+        connection: Connection,
+        asset: str,
+        partition: str,
+        identity: str,
+        run_id: str,
+        backfill_id: str | None = None,
+    ) -> list[RemoteJob]:
+        """The group that `open_jobs` would take up for requests of an identity, before they are built; or none.
 
-    def record_submitted(self, submission_key: str, run: RemoteRun) -> RemoteJob:
-        """Note the service's answer. A job that has ended meanwhile stays ended."""
-        with begin(self._engine) as connection:
-            connection.execute(
-                table.update()
-                .where(table.c.submission_key == submission_key, table.c.state == "submitting")
-                .values(state="running", remote_id=run.remote_id, url=run.url, submitted_at=utc_now())
+        Raises:
+            JobOutstanding: jobs with another identity are under way.
+        """
+        return _take_up(connection, asset, partition, [identity], run_id, backfill_id)
+
+    @_transaction
+    def record_sending(
+        self, connection: Connection, submission_key: str, sender: str, *, exclusive: bool = False
+    ) -> RemoteJob | None:
+        """Note that the service is about to be called for a job, and keep others from doing so for a while.
+
+        Args:
+            sender: who is about to call.
+            exclusive: only where nobody else holds the job's lease.
+
+        Returns:
+            The job; None where somebody else holds it, or it is no longer to be sent.
+        """
+        change = table.update().where(table.c.submission_key == submission_key, table.c.state == "submitting")
+        if exclusive:
+            change = change.where((table.c.sender == sender) | (table.c.submitter_lease_until <= utc_now()))
+        lease = utc_now() + SUBMITTER_LEASE
+        values = {"sends": table.c.sends + 1, "submitter_lease_until": lease, "sender": sender}
+        return select_job(connection, submission_key) if connection.execute(change.values(**values)).rowcount else None
+
+    @_transaction
+    def renew_sending(self, connection: Connection, submission_key: str, sender: str) -> bool:
+        """Hold a job's lease for longer. False: it is somebody else's now, or the job is no longer to be sent."""
+        held = (table.c.submission_key == submission_key) & (table.c.sender == sender)
+        change = table.update().where(held, table.c.state == "submitting", table.c.cancel_reason.is_(None))
+        return bool(connection.execute(change.values(submitter_lease_until=utc_now() + SUBMITTER_LEASE)).rowcount)
+
+    @_transaction
+    def postpone(self, connection: Connection, submission_key: str, message: str) -> RemoteJob:
+        """Note that the service had no room for a job: it was not taken, and may be sent again after a while."""
+        refusals = select_job(connection, submission_key).refusals + 1
+        wait = min(_FIRST_WAIT * 2 ** min(refusals - 1, 10), _LONGEST_WAIT)
+        values = {"sends": 0, "sender": None, "refusals": refusals, "message": message}
+        update_job(connection, submission_key, submitter_lease_until=utc_now() + wait, **values)
+        return select_job(connection, submission_key)
+
+    @_transaction
+    def wake_postponed(self, connection: Connection, service: str) -> None:
+        """Let the jobs a service had no room for be sent at once: one of its jobs has ended."""
+        waiting = (table.c.service == service) & (table.c.state == "submitting") & (table.c.refusals > 0)
+        unsent = table.c.sender.is_(None)
+        connection.execute(table.update().where(waiting, unsent).values(submitter_lease_until=utc_now()))
+
+    @_transaction
+    def record_facts(self, connection: Connection, submission_key: str, facts: Mapping[str, Any]) -> RemoteJob:
+        """Add to what a service's client noted for itself."""
+        merged = {**select_job(connection, submission_key).facts, **facts}
+        update_job(connection, submission_key, facts=json.dumps(merged, sort_keys=True))
+        return select_job(connection, submission_key)
+
+    @_transaction
+    def record_submitted(self, connection: Connection, submission_key: str, run: RemoteRun) -> RemoteJob:
+        """Note the service's answer. A job that has ended meanwhile, or has another remote run, stays as it is."""
+        facts = {**select_job(connection, submission_key).facts, **run.facts}
+        connection.execute(
+            table.update()
+            .where(table.c.submission_key == submission_key, table.c.state == "submitting")
+            .values(
+                state="running",
+                remote_id=run.remote_id,
+                url=run.url,
+                submitted_at=utc_now(),
+                facts=json.dumps(facts, sort_keys=True),
             )
-            return _select(connection, submission_key)
+        )
+        return select_job(connection, submission_key)
 
-    def record_statuses(self, statuses: Iterable[tuple[str, RemoteStatus]]) -> list[RemoteJob]:
+    @_transaction
+    def record_statuses(self, connection: Connection, statuses: Sequence[tuple[str, RemoteStatus]]) -> list[RemoteJob]:
         """Note how jobs stand, in one transaction. Returns those that have just ended.
 
-        A transient failure with tries left leaves the intent of its next try in the same transaction, under a new key.
+        What follows from an end is written in the same transaction: the next try of a transient failure, the same job
+        again where there was no room for it, the jobs that do what this one left undone.
         """
         ended = []
-        deployment = deployment_id(self._engine)
-        with begin(self._engine) as connection:
-            for submission_key, status in statuses:
-                values: dict[str, Any] = {"polled_at": utc_now(), "remote_state": status.remote_state}
-                if status.state != "running":
-                    values |= {"state": status.state, "message": status.message, "ended_at": utc_now()}
-                changed = connection.execute(
-                    table.update()
-                    .where(table.c.submission_key == submission_key, table.c.state.in_(OUTSTANDING))
-                    .values(**values)
-                ).rowcount
-                if changed and status.state != "running":
-                    job = _select(connection, submission_key)
-                    ended.append(job)
-                    if status.state == "failed" and status.transient and job.retryable:
-                        _insert_retry(connection, deployment, job)
+        running: dict[str, list[str]] = {}
+        for submission_key, status in statuses:
+            if status.state == "running" and not status.facts:
+                running.setdefault(status.remote_state, []).append(submission_key)
+                continue
+            job = select_job(connection, submission_key)
+            if not job.outstanding:
+                continue
+            facts = json.dumps({**job.facts, **status.facts}, sort_keys=True)
+            values: dict[str, Any] = {"polled_at": utc_now(), "remote_state": status.remote_state, "facts": facts}
+            if status.state != "running":
+                values |= {"state": status.state, "message": status.message, "ended_at": utc_now()}
+            update_job(connection, submission_key, **values)
+            if status.state != "running":
+                insert_successors(connection, self._deployment, job, status)
+                ended.append(select_job(connection, submission_key))
+        for remote_state, keys in running.items():
+            _note_running(connection, remote_state, keys)
         return ended
 
     def record_ended(self, submission_key: str, status: RemoteStatus) -> RemoteJob:
@@ -119,29 +229,31 @@ class Ledger:
         self.record_statuses([(submission_key, status)])
         return self.get(submission_key)
 
-    def request_cancel(self, submission_key: str, reason: str) -> RemoteJob:
+    @_transaction
+    def request_cancel(self, connection: Connection, submission_key: str, reason: str) -> RemoteJob:
         """Note that a job is to be cancelled, before the service is asked; the first reason stays."""
-        with begin(self._engine) as connection:
-            connection.execute(
-                table.update()
-                .where(
-                    table.c.submission_key == submission_key,
-                    table.c.state.in_(OUTSTANDING),
-                    table.c.cancel_reason.is_(None),
-                )
-                .values(cancel_reason=reason)
-            )
-            return _select(connection, submission_key)
+        wanted = (table.c.submission_key == submission_key) & table.c.state.in_(OUTSTANDING)
+        connection.execute(table.update().where(wanted, table.c.cancel_reason.is_(None)).values(cancel_reason=reason))
+        return select_job(connection, submission_key)
 
-    def request_collect(self, submission_key: str, selection: Sequence[str], run_id: str) -> None:
+    @_transaction
+    def request_collect(
+        self, connection: Connection, submission_key: str, selection: Sequence[str], run_id: str
+    ) -> None:
         """Note that a run came too early for the result, and what it left undone."""
-        with begin(self._engine) as connection:
-            _update(connection, submission_key, early_selection=json.dumps(list(selection)), early_run_id=run_id)
+        update_job(connection, submission_key, early_selection=json.dumps(list(selection)), early_run_id=run_id)
 
-    def mark_collected(self, submission_key: str, run_id: str) -> None:
-        """Note that a job's result was collected and verified."""
-        with begin(self._engine) as connection:
-            _update(connection, submission_key, collected_by=run_id, collected_at=utc_now())
+    @_transaction
+    def mark_collected(self, connection: Connection, submission_key: str, run_id: str) -> None:
+        """Note that the result of a job, and of its group, was collected and verified."""
+        group = select_job(connection, submission_key).group_key
+        whole = (table.c.submission_key == submission_key) | (table.c.group_key == group)
+        connection.execute(table.update().where(whole).values(collected_by=run_id, collected_at=utc_now()))
+
+    @_transaction
+    def clear_early(self, connection: Connection, submission_key: str) -> None:
+        """Note that the run which came too early was requested again, or replaced by a retry."""
+        update_job(connection, submission_key, early_selection=None)
 
     def get(self, submission_key: str) -> RemoteJob:
         """One row.
@@ -150,13 +262,21 @@ class Ledger:
             KeyError: there is none.
         """
         with self._engine.connect() as connection:
-            return _select(connection, submission_key)
+            return select_job(connection, submission_key)
 
     def find_latest(self, collecting_asset: str, partition: str) -> RemoteJob | None:
         """The latest attempt whose result an asset's partition waits for."""
         condition = (table.c.collecting_asset == collecting_asset) & (table.c.partition == partition)
         with self._engine.connect() as connection:
-            return _select_latest(connection, condition)
+            return select_latest(connection, condition)
+
+    def list_group(self, collecting_asset: str, partition: str) -> list[RemoteJob]:
+        """The latest group of jobs whose result an asset's partition waits for, first attempt first."""
+        latest = self.find_latest(collecting_asset, partition)
+        if latest is None:
+            return []
+        with self._engine.connect() as connection:
+            return select_group(connection, latest.group_key) or [latest]
 
     def list_outstanding(self, service: str | None = None) -> list[RemoteJob]:
         """Jobs that have not ended, those that were not looked at for longest first."""
@@ -164,103 +284,66 @@ class Ledger:
         if service is not None:
             query = query.where(table.c.service == service)
         # NULL sorts first on SQLite and SQL Server, last on PostgreSQL: never polled comes first everywhere.
-        query = query.order_by(table.c.polled_at.is_not(None), table.c.polled_at, table.c.created_at)
-        return self._list(query)
+        return self._list(query.order_by(table.c.polled_at.is_not(None), table.c.polled_at, table.c.created_at))
+
+    def list_awaited(self) -> set[tuple[str, str]]:
+        """(collecting asset, partition) of every result that outstanding jobs still have to bring."""
+        import sqlalchemy as sa
+
+        query = sa.select(table.c.collecting_asset, table.c.partition).where(table.c.state.in_(OUTSTANDING)).distinct()
+        with self._engine.connect() as connection:
+            return {(row[0], row[1]) for row in connection.execute(query)}
 
     def list_uncollected_early(self, service: str) -> list[RemoteJob]:
         """Ended jobs a run came too early for: it has to be requested again."""
-        return self._list(
-            table.select().where(
-                table.c.service == service,
-                table.c.state.in_(ENDED),
-                table.c.early_selection.is_not(None),
-                table.c.collected_at.is_(None),
-            )
-        )
+        ended = (table.c.service == service) & table.c.state.in_(ENDED) & table.c.collected_at.is_(None)
+        return self._list(table.select().where(ended, table.c.early_selection.is_not(None)))
 
     def list_jobs(self, limit: int = 100) -> list[RemoteJob]:
         """The latest rows, newest first."""
         return self._list(table.select().order_by(table.c.created_at.desc()).limit(limit))
 
-    def clear_early(self, submission_key: str) -> None:
-        """Note that the run which came too early was requested again, or replaced by a retry."""
-        with begin(self._engine) as connection:
-            _update(connection, submission_key, early_selection=None)
-
     def _list(self, query: Any) -> list[RemoteJob]:
         with self._engine.connect() as connection:
-            return [_to_job(dict(row)) for row in connection.execute(query).mappings()]
+            return [to_job(row) for row in connection.execute(query).mappings()]
 
 
-def _insert_retry(connection: Connection, deployment: str, job: RemoteJob) -> None:
-    retry = _insert(
-        connection,
-        deployment,
-        asset=job.asset,
-        collecting_asset=job.collecting_asset,
-        partition=job.partition,
-        service=job.service,
-        request=job.request,
-        deadline=job.deadline_at - job.created_at,
-        attempt=job.attempt + 1,
-        try_number=job.try_number + 1,
-        max_tries=job.max_tries,
-        run_id=job.run_id,
-        backfill_id=job.backfill_id,
-    )
-    if job.early_selection is not None:
-        # The run that came too early waits for the result, whichever try brings it.
-        early = json.dumps(job.early_selection)
-        _update(connection, retry.submission_key, early_selection=early, early_run_id=job.early_run_id)
-        _update(connection, job.submission_key, early_selection=None)
+def _identify(request: Mapping[str, Any]) -> str:
+    return str(request["identity"]) if "identity" in request else json.dumps(dict(request), sort_keys=True)
+
+
+def _take_up(
+    connection: Connection, asset: str, partition: str, wanted: Sequence[str], run_id: str, backfill_id: str | None
+) -> list[RemoteJob]:
+    last = select_latest(connection, (table.c.asset == asset) & (table.c.partition == partition))
+    if last is None:
+        return []
+    group = select_group(connection, last.group_key) or [last]
+    same = {_identify(job.request) for job in group if job.parent_key is None} == set(wanted)
+    outstanding = [job for job in group if job.outstanding]
+    if outstanding and not same:
+        raise JobOutstanding(outstanding[0].submission_key, outstanding[0].url)
+    cancelled = any(job.cancel_reason is not None for job in group)
+    useful = all(job.outstanding or _is_uncollected(job) for job in list_tips(group))
+    if not same or cancelled or not useful:
+        if outstanding and not useful:
+            # A part has failed for good: what is still under way is paid for, and its result is kept.
+            raise JobOutstanding(outstanding[0].submission_key, outstanding[0].url)
+        return []
+    for job in outstanding:
+        update_job(connection, job.submission_key, run_id=run_id, backfill_id=backfill_id)
+    return select_group(connection, last.group_key) or [select_job(connection, last.submission_key)]
 
 
 def _is_uncollected(job: RemoteJob) -> bool:
     return job.state == "succeeded" and job.collected_at is None
 
 
-def _insert(
-    connection: Connection, deployment: str, *, request: Mapping[str, Any], deadline: timedelta, **values: Any
-) -> RemoteJob:
-    key = f"{values['asset']}|{values['partition']}|{values['attempt']}"
-    now = utc_now()
-    connection.execute(
-        table.insert().values(
-            submission_key=key,
-            # 64 characters is what Databricks takes; the deployment's id keeps two deployments apart.
-            token=hashlib.sha256(f"{deployment}|{key}".encode()).hexdigest(),
-            request=json.dumps(dict(request), sort_keys=True),
-            state="submitting",
-            created_at=now,
-            sends=0,
-            # A retry has no submitter who is about to send it: whoever sees it first may.
-            submitter_lease_until=now + SUBMITTER_LEASE if values["try_number"] == 1 else now,
-            deadline_at=now + deadline,
-            **values,
-        )
-    )
-    return _select(connection, key)
+def _note_running(connection: Connection, remote_state: str, keys: Sequence[str]) -> None:
+    import sqlalchemy as sa
 
-
-def _update(connection: Connection, submission_key: str, **values: Any) -> None:
-    connection.execute(table.update().where(table.c.submission_key == submission_key).values(**values))
-
-
-def _select(connection: Connection, submission_key: str) -> RemoteJob:
-    row = connection.execute(table.select().where(table.c.submission_key == submission_key)).mappings().first()
-    if row is None:
-        raise KeyError(submission_key)
-    return _to_job(dict(row))
-
-
-def _select_latest(connection: Connection, condition: ColumnElement[bool]) -> RemoteJob | None:
-    query = table.select().where(condition).order_by(table.c.attempt.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
-    return None if row is None else _to_job(dict(row))
-
-
-def _to_job(row: dict[str, Any]) -> RemoteJob:
-    early = row["early_selection"]
-    return RemoteJob(
-        **{**row, "request": json.loads(row["request"]), "early_selection": tuple(json.loads(early)) if early else None}
-    )
+    # One statement, run for many keys at once: such a one takes no list of states.
+    outstanding = sa.or_(*(table.c.state == state for state in OUTSTANDING))
+    change = table.update().where(table.c.submission_key == sa.bindparam("key"), outstanding)
+    values = {"polled_at": utc_now(), "remote_state": remote_state}
+    connection.execute(change.values(**values), [{"key": key} for key in keys])

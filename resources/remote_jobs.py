@@ -24,6 +24,8 @@ class RemoteJob:
         sender: who may call the service for it until `submitter_lease_until`: a run, or a sensor's tick.
         group_key: the submission key of the first of the jobs that make one result together (the shards of a
             partition and their retries); its own key where it is alone.
+        parent_key: the job that this one retries, or completes; None: somebody asked for it.
+        refusals: how often the service had no room for it.
         facts: what the service's client noted for itself: file ids, counts, usage.
     """
 
@@ -58,6 +60,8 @@ class RemoteJob:
     collected_at: datetime | None = None
     sender: str | None = None
     group_key: str = ""
+    parent_key: str | None = None
+    refusals: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

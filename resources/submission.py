@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
-from resources.errors import Refused, Unreachable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from resources.control import utc_now
+from resources.errors import QuotaExceeded, Refused, Unreachable
 from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob, RemoteService, RemoteStatus
 
+_HEARTBEAT_SECONDS = 15.0
 
-def submit_job(ledger: Ledger, service: RemoteService, job: RemoteJob) -> RemoteJob:
+
+def submit_job(
+    ledger: Ledger, service: RemoteService, job: RemoteJob, *, sender: str | None = None, give_up: bool = True
+) -> RemoteJob:
     """Send a job whose intent is in the ledger, and record the answer. A job the service has already is not sent.
+
+    Where a service would take the same job twice, only the holder of the job's lease sends it, and one that may have
+    been sent before is looked for first.
+
+    Args:
+        sender: who sends it; without one, whoever opened the job.
+        give_up: whether a job that could not be sent at all ends as failed; otherwise it stays to be sent later.
+
+    Returns:
+        The job as it stands then: still `submitting` where there was no room for it, or where somebody else sends it.
 
     Raises:
         Refused: the job was not taken; the row ends as failed.
-        Unreachable: nothing was sent. Where nothing had been sent before either, the row ends as failed.
+        Unreachable: nothing was sent. Where nothing had been sent before either, the row ends as failed (`give_up`).
         OutcomeUnknown: no answer came; the row stays `submitting` and is reconciled by the sensor or the next run.
     """
     if job.state != "submitting":
         return job
-    job = ledger.record_sending(job.submission_key)
+    key, sender = job.submission_key, sender or job.run_id
+    held = ledger.record_sending(key, sender, exclusive=not service.resends_safely)
+    if held is None:
+        return ledger.get(key)
     try:
-        run = service.submit(job)
+        with _keep_lease(ledger, key, sender):
+            # What has been sent before may be there, and is then found by our key.
+            found = service.find(held) if held.sends > 1 and not service.resends_safely else None
+            facts = service.prepare(held) if found is None else {}
+            if facts:
+                held = ledger.record_facts(key, facts)
+        if found is None:
+            if not ledger.renew_sending(key, sender):
+                return ledger.get(key)
+            found = service.submit(held)
+    except QuotaExceeded as error:
+        return ledger.postpone(key, str(error))
     except Refused as error:
-        ledger.record_ended(job.submission_key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
+        ledger.record_ended(key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
         raise
     except Unreachable as error:
         # After an earlier send nobody knows whether the service has the job: only asking it again can tell.
-        if job.sends == 1:
-            ledger.record_ended(job.submission_key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
+        if held.sends == 1 and give_up:
+            ledger.record_ended(key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
         raise
-    return ledger.record_submitted(job.submission_key, run)
+    submitted = ledger.record_submitted(key, found)
+    if submitted.remote_id != found.remote_id:
+        # It ended, or was sent by somebody else, while our request was under way: ours must not run beside it.
+        service.cancel(replace(held, remote_id=found.remote_id))
+    return submitted
 
 
 def cancel_job(ledger: Ledger, service: RemoteService, job: RemoteJob, reason: str) -> RemoteJob:
@@ -41,9 +79,30 @@ def cancel_job(ledger: Ledger, service: RemoteService, job: RemoteJob, reason: s
     if not job.outstanding:
         return job
     if job.remote_id is None:
-        found = service.find(job)
+        found = service.find(job) if job.sends else None
         if found is None:
+            if job.sends and not service.resends_safely and utc_now() < job.submitter_lease_until:
+                # A request may be on its way; the sensor looks again when it can no longer arrive.
+                return job
             return ledger.record_ended(job.submission_key, RemoteStatus("cancelled", "NOT_SUBMITTED", reason))
         job = ledger.record_submitted(job.submission_key, found)
     service.cancel(job)
     return job
+
+
+@contextmanager
+def _keep_lease(ledger: Ledger, submission_key: str, sender: str) -> Iterator[None]:
+    """Hold a job's lease while the block runs, however long an upload takes; it ends with this process."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(_HEARTBEAT_SECONDS):
+            ledger.renew_sending(submission_key, sender)
+
+    thread = threading.Thread(target=renew, name="submission-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from logging import Logger, LoggerAdapter
 
+from resources.control import utc_now
 from resources.errors import ResourceError
 from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob, RemoteService, RemoteState, RemoteStatus
@@ -47,30 +49,47 @@ def advance_jobs(
     stays as it is and the next tick tries again.
     """
     stop_at = time.monotonic() + budget_seconds
+    sender = f"tick-{uuid.uuid4().hex}"
     jobs = ledger.list_outstanding(service.name)
     submitted = polled = ended = 0
     try:
-        _cancel_overdue(ledger, service, jobs, now, log)
-        jobs = ledger.list_outstanding(service.name)
-        submitted += _submit_meant(ledger, service, jobs, now, stop_at, log)
-        running = [job for job in ledger.list_outstanding(service.name) if job.remote_id is not None]
+        if _cancel_overdue(ledger, service, jobs, now, log):
+            jobs = ledger.list_outstanding(service.name)
+        submitted += _submit_meant(ledger, service, jobs, sender, now, stop_at, log)
+        if submitted:
+            jobs = ledger.list_outstanding(service.name)
+        running = [job for job in jobs if job.remote_id is not None]
         statuses: list[tuple[str, RemoteStatus]] = []
         try:
             for job, status in service.poll(running, stop_at):
                 if status.unknown:
                     log.warning("%s is in a state this version does not know; polling goes on.", job.submission_key)
-                statuses.append((job.submission_key, _judge(job, status)))
+                judged = _judge(job, status)
+                if judged.next_requests:
+                    # What it left undone is on its way to the next job: recorded at once, done once.
+                    polled += 1
+                    ended += _record(ledger, [(job.submission_key, judged)], log)
+                else:
+                    statuses.append((job.submission_key, judged))
         finally:
             # What was learned before the service went away counts.
-            polled = len(statuses)
-            for job in ledger.record_statuses(statuses):
-                ended += 1
-                log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
-        # A transient failure has left the intent of its next try.
-        submitted += _submit_meant(ledger, service, ledger.list_outstanding(service.name), now, stop_at, log)
+            polled += len(statuses)
+            ended += _record(ledger, statuses, log)
+        if ended:
+            ledger.wake_postponed(service.name)
+            # A failure may have left the intent of its next try, and an end room for others.
+            meant = ledger.list_outstanding(service.name)
+            submitted += _submit_meant(ledger, service, meant, sender, max(now, utc_now()), stop_at, log)
     except ResourceError as error:
         log.warning("%s; the jobs stay in the ledger and are looked at again.", error)
     return Tick(len(jobs), polled, ended, submitted)
+
+
+def _record(ledger: Ledger, statuses: Sequence[tuple[str, RemoteStatus]], log: Logger | LoggerAdapter) -> int:
+    jobs = ledger.record_statuses(statuses)
+    for job in jobs:
+        log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
+    return len(jobs)
 
 
 def _judge(job: RemoteJob, status: RemoteStatus) -> RemoteStatus:
@@ -78,7 +97,7 @@ def _judge(job: RemoteJob, status: RemoteStatus) -> RemoteStatus:
     if status.state != "cancelled" or job.cancel_reason is None:
         return status
     state: RemoteState = "failed" if job.cancel_reason.startswith(_DEADLINE) else "cancelled"
-    return RemoteStatus(state, status.remote_state, job.cancel_reason)
+    return RemoteStatus(state, status.remote_state, job.cancel_reason, facts=status.facts)
 
 
 _DEADLINE = "The deadline"
@@ -86,13 +105,15 @@ _DEADLINE = "The deadline"
 
 def _cancel_overdue(
     ledger: Ledger, service: RemoteService, jobs: Sequence[RemoteJob], now: datetime, log: Logger | LoggerAdapter
-) -> None:
+) -> int:
+    count = 0
     for job in jobs:
         reason = job.cancel_reason
         if reason is None and now > job.deadline_at:
             reason = f"{_DEADLINE} of {job.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
         if reason is None:
             continue
+        count += 1
         log.info("Cancelling %s: %s", job.submission_key, reason)
         try:
             cancel_job(ledger, service, job, reason)
@@ -102,27 +123,35 @@ def _cancel_overdue(
         if now > job.deadline_at + CANCEL_GRACE:
             gone = RemoteStatus("failed", job.remote_state or "UNKNOWN", f"{reason} The service did not stop the job.")
             ledger.record_ended(job.submission_key, gone)
+    return count
 
 
 def _submit_meant(
     ledger: Ledger,
     service: RemoteService,
     jobs: Sequence[RemoteJob],
+    sender: str,
     now: datetime,
     stop_at: float,
     log: Logger | LoggerAdapter,
 ) -> int:
-    """Submit jobs whose intent is in the ledger, but no answer: their submitter died, or they are a retry."""
+    """Submit jobs whose intent is in the ledger, but no answer: their submitter died, they are a retry, or there was
+    no room for them."""
     count = 0
     for job in jobs:
         meant = job.state == "submitting" and job.cancel_reason is None and now >= job.submitter_lease_until
         if not meant or time.monotonic() > stop_at:
             continue
         try:
-            sent = submit_job(ledger, service, job)
+            sent = submit_job(ledger, service, job, sender=sender, give_up=False)
         except ResourceError as error:
             log.warning("%s could not be submitted: %s", job.submission_key, error)
             continue
-        log.info("Submitted %s: %s", sent.submission_key, sent.url or sent.remote_id)
-        count += 1
+        if sent.state == "submitting" and sent.refusals > job.refusals:
+            log.info("%s: %s", sent.submission_key, sent.message)
+            # There is no room for the others either.
+            break
+        if sent.remote_id is not None:
+            log.info("Submitted %s: %s", sent.submission_key, sent.url or sent.remote_id)
+            count += 1
     return count

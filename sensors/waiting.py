@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from resources.errors import ResourceError
 from resources.ledger import Ledger
-from resources.remote_jobs import RemoteJob, RemoteService
+from resources.remote_jobs import RemoteService
 from resources.submission import cancel_job
 from sensors.tags import CANCELLED, READY, REMOTE_JOB_TAG, WAITING
 
@@ -26,7 +26,7 @@ def release_runs(instance: dg.DagsterInstance, ledger: Ledger, log: Logger | Log
     """Let waiting runs go on whose remote jobs have ended, well or not: collecting tells. Returns how many."""
     # The runs first: a job that is submitted between the two looks is then seen, not missed.
     waiting = list(list_waiting_runs(instance, dg.DagsterRunStatus.QUEUED))
-    outstanding = _by_result(ledger)
+    outstanding = ledger.list_awaited()
     released = [run for run in waiting if not any(result in outstanding for result in list_results(run))]
     for run in released:
         log.info("Run %s goes on: its remote jobs have ended.", run.run_id)
@@ -39,8 +39,8 @@ def cancel_abandoned(
 ) -> int:
     """Cancel the remote jobs of waiting runs and backfills that were cancelled. Returns how many."""
     gone = list(list_waiting_runs(instance, dg.DagsterRunStatus.CANCELED))
-    outstanding = _by_result(ledger, service.name)
-    if not outstanding:
+    jobs = [job for job in ledger.list_outstanding(service.name) if job.cancel_reason is None]
+    if not jobs:
         _forget(instance, gone)
         return 0
     # Another run may wait for the same result; the job is its too.
@@ -48,10 +48,16 @@ def cancel_abandoned(
     reasons = {
         result: f"Run {run.run_id}, which waited for it, was cancelled." for run in gone for result in list_results(run)
     }
-    for result, job in outstanding.items():
-        if job.cancel_reason is None and _backfill_cancelled(instance, job):
-            reasons.setdefault(result, f"Backfill {job.backfill_id} was cancelled.")
-    abandoned = [(job, reasons[r]) for r, job in outstanding.items() if r in reasons and r not in wanted]
+    backfills = {job.backfill_id for job in jobs if job.backfill_id is not None}
+    cancelled = {backfill for backfill in backfills if _is_backfill_cancelled(instance, backfill)}
+    abandoned = []
+    for job in jobs:
+        result = (job.collecting_asset, job.partition)
+        reason = reasons.get(result)
+        if reason is None and job.backfill_id in cancelled:
+            reason = f"Backfill {job.backfill_id} was cancelled."
+        if reason is not None and result not in wanted:
+            abandoned.append((job, reason))
     for job, reason in abandoned:
         log.info("Cancelling %s: %s", job.submission_key, reason)
         try:
@@ -73,9 +79,9 @@ def request_early_runs(ledger: Ledger, service: RemoteService) -> Iterator[dg.Ru
 
     The run key holds the attempt: Dagster never starts one key twice.
     """
+    awaited = ledger.list_awaited()
     for job in ledger.list_uncollected_early(service.name):
-        latest = ledger.find_latest(job.collecting_asset, job.partition)
-        if latest is None or latest.outstanding:
+        if (job.collecting_asset, job.partition) in awaited:
             continue
         yield dg.RunRequest(
             run_key=f"collect|{job.submission_key}|{job.early_run_id}",
@@ -105,12 +111,6 @@ def list_results(run: dg.DagsterRun) -> list[tuple[str, str]]:
     return [(key.to_user_string(), partition) for key in run.asset_selection or ()]
 
 
-def _by_result(ledger: Ledger, service: str | None = None) -> dict[tuple[str, str], RemoteJob]:
-    return {(job.collecting_asset, job.partition): job for job in ledger.list_outstanding(service)}
-
-
-def _backfill_cancelled(instance: dg.DagsterInstance, job: RemoteJob) -> bool:
-    if job.backfill_id is None:
-        return False
-    backfill = instance.get_backfill(job.backfill_id)
+def _is_backfill_cancelled(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+    backfill = instance.get_backfill(backfill_id)
     return backfill is not None and backfill.status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)

@@ -1,0 +1,167 @@
+"""Rows of the ledger within one transaction: reading, inserting, and what follows from a job that has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from resources.control import utc_now
+from resources.control_tables import remote_jobs as table
+from resources.remote_jobs import RemoteJob, RemoteStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, RowMapping
+
+SUBMITTER_LEASE = timedelta(seconds=60)
+"""How long a submitter has to get its answer before others may look for its job."""
+
+
+def insert_job(
+    connection: Connection,
+    deployment: str,
+    *,
+    request: Mapping[str, Any],
+    sendable_at: datetime,
+    deadline_at: datetime,
+    **values: Any,
+) -> RemoteJob:
+    """Write the intent of a job as the next attempt of its asset's partition.
+
+    Args:
+        deployment: this deployment's id; it keeps the tokens of two deployments apart.
+        sendable_at: until then only its sender may send it.
+        values: the other columns; without a group_key it is the first of a group of its own.
+    """
+    import sqlalchemy as sa
+
+    mine = (table.c.asset == values["asset"]) & (table.c.partition == values["partition"])
+    attempt = (connection.execute(sa.select(sa.func.max(table.c.attempt)).where(mine)).scalar() or 0) + 1
+    key = f"{values['asset']}|{values['partition']}|{attempt}"
+    values = {"group_key": key, "facts": "{}", "refusals": 0, **values}
+    connection.execute(
+        table.insert().values(
+            submission_key=key,
+            # 64 characters is what Databricks takes.
+            token=hashlib.sha256(f"{deployment}|{key}".encode()).hexdigest(),
+            attempt=attempt,
+            request=json.dumps(dict(request), sort_keys=True),
+            state="submitting",
+            created_at=utc_now(),
+            sends=0,
+            submitter_lease_until=sendable_at,
+            deadline_at=deadline_at,
+            **values,
+        )
+    )
+    return select_job(connection, key)
+
+
+def insert_successors(connection: Connection, deployment: str, job: RemoteJob, status: RemoteStatus) -> None:
+    """Write the intents that follow from a job's end: its next try, or what it left undone."""
+    now = utc_now()
+    common: dict[str, Any] = {
+        name: getattr(job, name)
+        for name in ("asset", "collecting_asset", "partition", "service", "max_tries", "run_id", "backfill_id")
+    }
+    common |= {"group_key": job.group_key, "parent_key": job.submission_key, "sender": None}
+    whole = job.deadline_at - job.created_at
+    successors = []
+    if status.requeue_after is not None and job.cancel_reason is None:
+        # Waiting for room is no try, and does not move the deadline.
+        successors.append(
+            insert_job(
+                connection,
+                deployment,
+                request=job.request,
+                sendable_at=now + status.requeue_after,
+                deadline_at=job.deadline_at,
+                try_number=job.try_number,
+                refusals=job.refusals + 1,
+                **common,
+            )
+        )
+    elif status.state == "failed" and status.transient and job.retryable:
+        successors.append(
+            insert_job(
+                connection,
+                deployment,
+                request=job.request,
+                # No submitter is about to send it: whoever sees it first may.
+                sendable_at=now,
+                deadline_at=now + whole,
+                try_number=job.try_number + 1,
+                **common,
+            )
+        )
+    for request in status.next_requests if job.cancel_reason is None else ():
+        successors.append(
+            insert_job(
+                connection,
+                deployment,
+                request=request,
+                sendable_at=now,
+                deadline_at=now + whole,
+                try_number=1,
+                **common,
+            )
+        )
+    if successors and job.early_selection is not None:
+        # The run that came too early waits for the result, whichever job brings it.
+        early = json.dumps(job.early_selection)
+        update_job(connection, successors[0].submission_key, early_selection=early, early_run_id=job.early_run_id)
+        update_job(connection, job.submission_key, early_selection=None)
+
+
+def update_job(connection: Connection, submission_key: str, **values: Any) -> None:
+    """Change a row."""
+    connection.execute(table.update().where(table.c.submission_key == submission_key).values(**values))
+
+
+def select_job(connection: Connection, submission_key: str) -> RemoteJob:
+    """One row.
+
+    Raises:
+        KeyError: there is none.
+    """
+    row = connection.execute(table.select().where(table.c.submission_key == submission_key)).mappings().first()
+    if row is None:
+        raise KeyError(submission_key)
+    return to_job(row)
+
+
+def select_latest(connection: Connection, condition: ColumnElement[bool]) -> RemoteJob | None:
+    """The latest attempt among rows."""
+    query = table.select().where(condition).order_by(table.c.attempt.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else to_job(row)
+
+
+def select_group(connection: Connection, group_key: str) -> list[RemoteJob]:
+    """The jobs that make one result together, first attempt first."""
+    query = table.select().where(table.c.group_key == group_key).order_by(table.c.attempt)
+    return [to_job(row) for row in connection.execute(query).mappings()]
+
+
+def list_tips(jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
+    """The jobs of a group by which it is judged: a job that failed and was tried again is not one of them."""
+    parents = {job.parent_key for job in jobs}
+    return [job for job in jobs if job.state == "succeeded" or job.submission_key not in parents]
+
+
+def to_job(row: RowMapping) -> RemoteJob:
+    """A row as a job."""
+    values: dict[str, Any] = {str(name): value for name, value in row.items()}
+    early = values["early_selection"]
+    return RemoteJob(
+        **{
+            **values,
+            "request": json.loads(values["request"]),
+            "early_selection": tuple(json.loads(early)) if early else None,
+            "group_key": values["group_key"] or values["submission_key"],
+            "refusals": values["refusals"] or 0,
+            "facts": json.loads(values["facts"] or "{}"),
+        }
+    )
