@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from adfml_assets.declaration_places import Location, Place, find_place
 from adfml_assets.errors import AdfmlError
-
-Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -86,18 +83,20 @@ def _check_document(file: Path, document: Any) -> Iterator[Mistake]:
         TypeAdapter(component).validate_json(json.dumps(declared.get("attributes") or {}), strict=True)
     except ValidationError as error:
         for found in error.errors(include_url=False):
-            location: Location = found["loc"]
-            if isinstance(found["input"], str) and "{{" in found["input"]:
-                continue  # a template: Dagster resolves it when it loads
-            field = ".".join(map(str, ("attributes", *location)))
-            line = _find_line(document, ("attributes", *location))
-            yield Mistake(file, line, field, _explain(component, location, found))
+            place = find_place(component, found["loc"], declared.get("attributes"))
+            if place is None or (isinstance(found["input"], str) and "{{" in found["input"]):
+                continue  # of an alternative that is not meant; or a template: Dagster resolves it when it loads
+            field = ".".join(map(str, ("attributes", *place.location)))
+            line = _find_line(document, ("attributes", *place.location))
+            yield Mistake(file, line, field, _explain(place, found))
 
 
-def _explain(component: type, location: Location, error: Any) -> str:
+def _explain(place: Place, error: Any) -> str:
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner = _find_class(component, location[:-1])
-        return _say_unknown("field", str(location[-1]), [f.name for f in dataclasses.fields(owner)])
+        known = [field.name for field in dataclasses.fields(place.owner)]
+        return _say_unknown("field", str(place.location[-1]), known)
+    if place.services:
+        return _say_unknown("service", str(error["input"]), place.services)
     if error["type"] in ("missing", "missing_argument"):
         return "is missing, and has no default."
     return f"{error['msg'].replace('Input should be', 'expected')}, found {error['input']!r}."
@@ -107,23 +106,6 @@ def _say_unknown(kind: str, name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"there is no {kind} {name!r}. Expected one of: {', '.join(sorted(known))}.{hint}"
-
-
-def _find_class(component: type, location: Location) -> type:
-    """The dataclass at a location: lists and optional fields are looked through."""
-    found = component
-    for step in location:
-        if isinstance(step, str):
-            found = next(_list_dataclasses(typing.get_type_hints(found)[step]), found)
-    return found
-
-
-def _list_dataclasses(hint: Any) -> Iterator[type]:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        yield hint
-    if isinstance(hint, types.UnionType) or typing.get_args(hint):
-        for part in typing.get_args(hint):
-            yield from _list_dataclasses(part)
 
 
 def _find_line(document: Any, location: Location) -> int:

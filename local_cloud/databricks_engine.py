@@ -85,11 +85,10 @@ class Engine:
             self._on_failure()
 
     def _round(self) -> bool:
-        runs = self._store.active_runs()
+        runs = self._store.runs_at_work()
         for run in runs:
             self._advance_safely(run)
-        promoted = self._store.promote_queued() if any(run.phase == "QUEUED" for run in runs) else 0
-        return promoted > 0 or any(run.phase != "QUEUED" for run in runs)
+        return self._store.promote_queued() > 0 or bool(runs)
 
     def _stop_workloads(self) -> None:
         at_work = [run for run in self._store.active_runs() if self._is_at_work(run)]

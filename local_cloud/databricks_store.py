@@ -26,6 +26,7 @@ _TABLES = (
         number INTEGER NOT NULL, phase TEXT NOT NULL, not_before INTEGER NOT NULL, started_at INTEGER,
         stop_at INTEGER, stop_reason TEXT, ended_at INTEGER, exit_code INTEGER, ending TEXT,
         UNIQUE (run_id, number))""",
+    "CREATE INDEX IF NOT EXISTS databricks_runs_queued ON databricks_runs (job_id, seq) WHERE phase = 'QUEUED'",
     "CREATE INDEX IF NOT EXISTS databricks_runs_active ON databricks_runs (seq) WHERE ended_at IS NULL",
 )
 
@@ -171,22 +172,31 @@ class RunStore:
         )
         return [_run(row) for row in rows]
 
+    def runs_at_work(self) -> list[RunRecord]:
+        """Active runs that are not waiting for a slot, and waiting ones that are to stop, in the order accepted."""
+        rows = self._database.rows(
+            "SELECT * FROM databricks_runs WHERE ended_at IS NULL AND (phase != 'QUEUED' OR stop_reason IS NOT NULL)"
+            " ORDER BY seq"
+        )
+        return [_run(row) for row in rows]
+
     def promote_queued(self) -> int:
         """Let queued runs out, oldest first, as far as their jobs have free slots: how many came out."""
-        with self._database.transaction() as connection:
-            rows = connection.execute("SELECT * FROM databricks_runs WHERE phase = 'QUEUED' ORDER BY seq").fetchall()
-            free: dict[int, int] = {}
-            promoted = 0
-            for run in map(_run, rows):
-                slots = free.setdefault(run.job.job_id, _free_slots(connection, run.job))
-                if slots > 0 and run.stop_reason is None:
-                    free[run.job.job_id] = slots - 1
+        queued = "FROM databricks_runs WHERE phase = 'QUEUED' AND stop_reason IS NULL"
+        jobs = [row["job_id"] for row in self._database.rows(f"SELECT DISTINCT job_id {queued}")]
+        promoted = 0
+        for job_id in jobs:
+            with self._database.transaction() as connection:
+                oldest = f"SELECT * {queued} AND job_id = ? ORDER BY seq LIMIT ?"
+                first = connection.execute(oldest, (job_id, 1)).fetchone()
+                free = 0 if first is None else _free_slots(connection, _run(first).job)
+                for run in connection.execute(oldest, (job_id, max(0, free))).fetchall():
                     promoted += 1
                     connection.execute(
-                        "UPDATE databricks_runs SET dequeued_at = ? WHERE run_id = ?", (now_millis(), run.run_id)
+                        "UPDATE databricks_runs SET dequeued_at = ? WHERE run_id = ?", (now_millis(), run["run_id"])
                     )
-                    _set_phase(connection, run.run_id, "PENDING")
-            return promoted
+                    _set_phase(connection, run["run_id"], "PENDING")
+        return promoted
 
     def request_stop(self, run_id: int, reason: str) -> bool:
         """Ask for an active run to be stopped; the first reason stays. False when it has ended already."""

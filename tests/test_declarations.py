@@ -73,8 +73,8 @@ def test_what_is_declared_is_right() -> None:
             "FeatureSet",
             "FeatureSets",
             [
-                "1: type: there is no component 'FeatureSets'. Expected one of: ArchivedDatabase, EndToEndWorkflow, "
-                "FeatureSet, ScoredModel, TrainedModel. Did you mean 'FeatureSet'?"
+                "1: type: there is no component 'FeatureSets'. Expected one of: ArchivedDatabase, DetectedAnomalies, "
+                "EndToEndWorkflow, FeatureSet, ScoredModel, ScoredText, TrainedModel. Did you mean 'FeatureSet'?"
             ],
         ),
         ("  key: Id\n", "  key: Id\n   x: 1\n", ["8: YAML: mapping values are not allowed here"]),
@@ -83,6 +83,44 @@ def test_what_is_declared_is_right() -> None:
 )
 def test_a_mistake_is_named(tmp_path: Path, given: str, instead: str, expected: list[str]) -> None:
     assert describe(tmp_path, FEATURES.replace(given, instead)) == expected
+
+
+TEXT = """\
+type: adfml_assets.components.ScoredText
+attributes:
+  name: feedback
+  source: shop.main.Feedback
+  key: [FeedbackId]
+  text: FeedbackText
+  engine:
+    service: openai_batch
+    deployment: gpt-4o-mini
+    template: "{{ row }}"
+    schema: {type: object}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "instead", "expected"),
+    [
+        (
+            "service: openai_batch",
+            "service: open_ai",
+            [
+                "8: attributes.engine.service: there is no service 'open_ai'. Expected one of: language, openai_batch. "
+                "Did you mean 'openai_batch'?"
+            ],
+        ),
+        (
+            "    deployment: gpt-4o-mini\n",
+            "    deployment: 4\n",
+            ["9: attributes.engine.deployment: expected a valid string, found 4."],
+        ),
+        ("    deployment: gpt-4o-mini\n", "", ["7: attributes.engine.deployment: is missing, and has no default."]),
+    ],
+)
+def test_only_the_engine_that_is_meant_is_judged(tmp_path: Path, given: str, instead: str, expected: list[str]) -> None:
+    assert describe(tmp_path, TEXT.replace(given, instead)) == expected
 
 
 def test_a_list_says_which_of_its_items(tmp_path: Path) -> None:
