@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class BenchedService:
         run_cloud: a local cloud in a folder, not yet started.
         build_client: our client of the service.
         audience: the resource its tokens are for.
-        build_request: what the ledger holds of a job.
+        build_request: what the ledger holds of a job, from its number and the local cloud's address.
         create: creates one job, and gives its remote id.
         set_up: what has to be there before the first job; its result goes to `create`.
     """
@@ -37,7 +38,7 @@ class BenchedService:
     run_cloud: Callable[[Path], LocalCloud]
     build_client: Callable[[], RemoteService]
     audience: str
-    build_request: Callable[[int], Mapping[str, Any]]
+    build_request: Callable[[int, str], Mapping[str, Any]]
     set_up: Callable[[httpx.Client], Any]
     create: Callable[[httpx.Client, RemoteJob, Any], str]
 
@@ -55,7 +56,7 @@ class BenchedService:
             collecting_asset=f"bench/{self.name}",
             partition="2026-01-01",
             service=self.name,
-            requests=[self.build_request(number) for number in range(count)],
+            requests=[self.build_request(number, cloud.url) for number in range(count)],
             deadline=timedelta(days=1),
             max_tries=1,
             run_id="bench",
@@ -113,14 +114,88 @@ def _build_databricks() -> RemoteService:
     return Databricks()
 
 
+def _run_bare(folder: Path) -> LocalCloud:
+    from local_cloud.process import LocalCloud
+
+    return LocalCloud(folder / "cloud")
+
+
+def _build_openai() -> RemoteService:
+    from resources.lake import Lake
+    from resources.openai_batch import OpenAIBatch
+
+    return OpenAIBatch(lake=Lake())
+
+
+def _upload_requests(client: httpx.Client) -> str:
+    message = {"role": "user", "content": "How was it?"}
+    body = {"model": "gpt-4o-mini", "messages": [message]}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    files = {"file": ("requests.jsonl", json.dumps(line).encode())}
+    answer = client.post("/openai/v1/files", data={"purpose": "batch"}, files=files)
+    return str(answer.raise_for_status().json()["id"])
+
+
+def _create_openai_batch(client: httpx.Client, job: RemoteJob, file_id: str) -> str:
+    body: dict[str, Any] = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    body["metadata"] = {"submission_key": job.remote_key}
+    return str(client.post("/openai/v1/batches", json=body).raise_for_status().json()["id"])
+
+
+def _build_azure_ml() -> RemoteService:
+    from resources.azure_ml_batch import AzureMlBatch
+
+    return AzureMlBatch()
+
+
+def _build_azure_ml_request(number: int, url: str) -> dict[str, Any]:
+    def literal(value: str) -> dict[str, str]:
+        return {"JobInputType": "Literal", "Value": value}
+
+    return {
+        "scoring_uri": f"{url}/azureml/batch/adfml-scoring/jobs",
+        "input_data": {
+            "input_path": {"JobInputType": "UriFile", "Uri": "file:///nowhere/input.parquet"},
+            "model_path": {"JobInputType": "UriFolder", "Uri": "file:///nowhere/model"},
+            "model_name": literal("m"),
+            "model_version": literal("1"),
+            "model_alias": literal("champion"),
+        },
+        "output_data": {"output_path": {"JobOutputType": "UriFolder", "Uri": f"file:///nowhere/{number}"}},
+        "submission_key_input": "submission_key",
+    }
+
+
+def _create_azure_ml_job(_client: httpx.Client, job: RemoteJob, service: Any) -> str:
+    return str(service.submit(job).remote_id)
+
+
 SERVICES: dict[str, BenchedService] = {
     "databricks": BenchedService(
         name="databricks",
         run_cloud=_run_databricks,
         build_client=_build_databricks,
         audience="2ff814a6-3304-4ab8-85cb-cd0e6f879c1d",
-        build_request=lambda number: {"job": _JOB, "parameters": {"number": str(number)}},
+        build_request=lambda number, _url: {"job": _JOB, "parameters": {"number": str(number)}},
         set_up=_find_databricks_job,
         create=_create_databricks_run,
+    ),
+    "openai_batch": BenchedService(
+        name="openai_batch",
+        run_cloud=_run_bare,
+        build_client=_build_openai,
+        audience="https://cognitiveservices.azure.com",
+        build_request=lambda number, _url: {"file": f"ml/none/{number}.jsonl"},
+        set_up=_upload_requests,
+        create=_create_openai_batch,
+    ),
+    "azure_ml_batch": BenchedService(
+        name="azure_ml_batch",
+        run_cloud=_run_bare,
+        build_client=_build_azure_ml,
+        audience="https://ml.azure.com",
+        build_request=_build_azure_ml_request,
+        set_up=lambda _client: _build_azure_ml(),
+        create=_create_azure_ml_job,
     ),
 }
