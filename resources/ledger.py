@@ -286,11 +286,17 @@ class Ledger:
         # NULL sorts first on SQLite and SQL Server, last on PostgreSQL: never polled comes first everywhere.
         return self._list(query.order_by(table.c.polled_at.is_not(None), table.c.polled_at, table.c.created_at))
 
-    def list_awaited(self) -> set[tuple[str, str]]:
-        """(collecting asset, partition) of every result that outstanding jobs still have to bring."""
+    def list_awaited(self, *, not_cancelled: bool = False) -> set[tuple[str, str]]:
+        """(collecting asset, partition) of every result that outstanding jobs still have to bring.
+
+        Args:
+            not_cancelled: without the jobs that are to be cancelled.
+        """
         import sqlalchemy as sa
 
         query = sa.select(table.c.collecting_asset, table.c.partition).where(table.c.state.in_(OUTSTANDING)).distinct()
+        if not_cancelled:
+            query = query.where(table.c.cancel_reason.is_(None))
         with self._engine.connect() as connection:
             return {(row[0], row[1]) for row in connection.execute(query)}
 

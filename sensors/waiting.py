@@ -40,9 +40,6 @@ def cancel_abandoned(
     """Cancel the remote jobs of waiting runs and backfills that were cancelled. Returns how many."""
     gone = list(list_waiting_runs(instance, dg.DagsterRunStatus.CANCELED))
     jobs = [job for job in ledger.list_outstanding(service.name) if job.cancel_reason is None]
-    if not jobs:
-        _forget(instance, gone)
-        return 0
     # Another run may wait for the same result; the job is its too.
     wanted = {r for run in list_waiting_runs(instance, dg.DagsterRunStatus.QUEUED) for r in list_results(run)}
     reasons = {
@@ -65,13 +62,12 @@ def cancel_abandoned(
         except ResourceError as error:
             # The wish is in the ledger: the next look at the jobs repeats it.
             log.warning("%s could not be cancelled yet: %s", job.submission_key, error)
-    _forget(instance, gone)
+    # A run may have waited for another service: then that one's sensor has to see it too.
+    left = ledger.list_awaited(not_cancelled=True) - wanted if gone else set()
+    for run in gone:
+        if not left.intersection(list_results(run)):
+            instance.add_run_tags(run.run_id, {REMOTE_JOB_TAG: CANCELLED})
     return len(abandoned)
-
-
-def _forget(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> None:
-    for run in runs:
-        instance.add_run_tags(run.run_id, {REMOTE_JOB_TAG: CANCELLED})
 
 
 def request_early_runs(ledger: Ledger, service: RemoteService) -> Iterator[dg.RunRequest]:
