@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
 
-.PHONY: demo ui test check format soak bench bench-archive clean
+.PHONY: demo ui test check format soak bench bench-archive bench-remote clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -33,7 +33,8 @@ format: $(VENV)/ready
 # The kill tests with their full counts.
 soak: $(VENV)/ready $(VENV)/azurite/ready
 	ADFML_TEST_KILLS=30 $(BIN)/python -m pytest --timeout 3600 tests/archive_kills tests/lake/test_kills.py
-	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
+	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon \
+	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language
 
 # What an archive of 500,000 rows costs, against the fastest libraries there are.
 bench: $(VENV)/bench-ready
@@ -42,6 +43,12 @@ bench: $(VENV)/bench-ready
 # The archive against the fastest libraries there are: 5 million rows from PostgreSQL and SQLite, 1,000 small tables.
 bench-archive: $(VENV)/bench-ready
 	$(BIN)/python -m benchmarks.archive_servers
+
+# One sensor tick over 100 to 10,000 remote jobs of each service, requests written as JSON lines, and what waiting costs.
+bench-remote: $(VENV)/ready
+	$(BIN)/python -m benchmarks.remote_jobs
+	$(BIN)/python -m benchmarks.jsonl
+	$(BIN)/python -m benchmarks.waiting
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

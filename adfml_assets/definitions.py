@@ -5,12 +5,20 @@ from pathlib import Path
 import dagster as dg
 
 from adfml_assets.declarations import check_declarations
+from resources.azure_ml_batch import AzureMlBatch
+from resources.azure_ml_online import AzureMlOnline
 from resources.completion_log import CompletionLog
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.databricks import Databricks
+from resources.key_vault import KeyVault
 from resources.lake import Lake
+from resources.language import Language
+from resources.openai_batch import OpenAIBatch
 from sensors.remote_job_sensor import build_remote_job_sensor
+
+REMOTE_SERVICES = ("databricks", "azure_ml_batch", "openai_batch")
+"""The resources that run remote jobs: each is polled by a sensor of its own."""
 
 
 @dg.definitions
@@ -18,15 +26,21 @@ def defs() -> dg.Definitions:
     """Everything this deployment declares."""
     check_declarations(Path(__file__).parent / "defs")
     declared = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    lake = Lake()
     bound = dg.Definitions(
         resources={
             "databases": Databases(),
-            "lake": Lake(),
+            "lake": lake,
             "control": ControlDatabase(),
             "completion_log": CompletionLog(),
             "databricks": Databricks(),
+            "azure_ml_batch": AzureMlBatch(),
+            "azure_ml_online": AzureMlOnline(),
+            "openai_batch": OpenAIBatch(lake=lake),
+            "language": Language(),
+            "key_vault": KeyVault(),
         },
-        sensors=[build_remote_job_sensor("databricks")],
+        sensors=[build_remote_job_sensor(service) for service in REMOTE_SERVICES],
         # A process a step would import everything anew: seconds a table. Parallel work is threads inside an asset.
         executor=dg.in_process_executor,
     )

@@ -1,4 +1,4 @@
-"""The README says what is so: its settings, its links and its declarations."""
+"""The README and the pages in docs say what is so: settings, links and declarations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from resources.settings import ALL
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DECLARATIONS = [text for page in PAGES for text in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
 
 
 def test_every_setting_is_in_the_table() -> None:
@@ -19,13 +21,13 @@ def test_every_setting_is_in_the_table() -> None:
     assert documented == {setting.name for setting in ALL} | {"DAGSTER_HOME"}
 
 
-def test_every_link_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if not link.startswith("http")]
+    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
 
 
-@pytest.mark.parametrize("declaration", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize("declaration", DECLARATIONS)
 def test_every_declaration_is_right(declaration: str, tmp_path: Path) -> None:
     file = tmp_path / "defs.yaml"
     file.write_text(declaration)
