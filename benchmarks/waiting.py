@@ -3,8 +3,8 @@
     python -m benchmarks.waiting [--jobs 7]
 
 A sample shop's model is trained again and again on the local cloud; each run that collects waits in Dagster's queue
-until the sensor has seen the job's end. Between the two lie a tick of the sensor and one of the queue, 5 s each at best,
-and the start of a process.
+until the sensor has seen the job's end. Between the two lie a tick of the sensor and one of the queue, 5 s each at
+best, and the start of a process.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ class DemoHome:
             "ADFML_CONTROL_URL": f"sqlite:///{self.control}",
             # A path of this machine, or a token, of somebody's own setting would send the demo elsewhere.
             "ADFML_DATABRICKS_TOKEN": "",
+            "ADFML_DATABRICKS_TOKEN_SECRET": "",
             "ADFML_DATABRICKS_RESOURCE_ID": "",
         }
 

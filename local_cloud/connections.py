@@ -20,7 +20,9 @@ _STATUS_CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_transports: dict[tuple[str, int], asyncio.Transport] = {}
+# The peer, and the port it came to: two listeners may have the same peer.
+_Connection = tuple[tuple[str, int], int | None]
+_transports: dict[_Connection, asyncio.Transport] = {}
 
 
 class OpenProtocol(H11Protocol):
@@ -29,13 +31,13 @@ class OpenProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the connection under its peer address."""
         super().connection_made(transport)
-        if self.client is not None:
-            _transports[self.client] = transport
+        if self.client is not None and self.server is not None:
+            _transports[(self.client, self.server[1])] = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self.client is not None:
-            _transports.pop(self.client, None)
+        if self.client is not None and self.server is not None:
+            _transports.pop((self.client, self.server[1]), None)
         super().connection_lost(exc)
 
 
@@ -100,7 +102,7 @@ def _halve(send: Send) -> Send:
 
 
 async def _close(scope: Scope, receive: Receive, *, reset: bool) -> None:
-    transport = _transports[tuple(scope["client"])]
+    transport = _transports[(tuple(scope["client"]), scope["server"][1])]
     if reset:
         connection: Any = transport.get_extra_info("socket")
         # Zero linger makes the close a TCP reset instead of an orderly end.

@@ -1,7 +1,8 @@
-"""The server: mounts every service on one address of 127.0.0.1 and keeps address.json true."""
+"""The server: mounts every service on 127.0.0.1, plain and over TLS, and keeps address.json true."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -9,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -21,7 +23,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local_cloud import databricks_api, faults, identity_api, run_page
+from local_cloud import (
+    azure_ml_batch_api,
+    azure_ml_online_api,
+    databricks_api,
+    faults,
+    identity_api,
+    key_vault_api,
+    language_api,
+    openai_api,
+    run_page,
+)
 from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec, load_bundle
 from local_cloud.connections import FaultMiddleware, OpenProtocol
@@ -32,6 +44,7 @@ from local_cloud.logs import WorkloadLog, read_log
 from local_cloud.processes import own_identity
 from local_cloud.services import Cloud, Service
 from local_cloud.state import Database, StateFolder, write_atomically
+from local_cloud.tls import SecureRoute, ensure_certificates
 from local_cloud.tokens import TokenIssuer
 
 HOST = "127.0.0.1"
@@ -39,10 +52,14 @@ _log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling when connections are accepted."""
+    """uvicorn, on a second address with TLS too, telling when connections are accepted."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, secure: socket.socket, context: ssl.SSLContext, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._secure = secure
+        self._context = context
         self._on_ready = on_ready
         self.failed = False
 
@@ -58,6 +75,16 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # The same application and the same connections, so that one shutdown ends both.
+            self.servers.append(
+                await asyncio.get_running_loop().create_server(
+                    lambda: OpenProtocol(self.config, self.server_state, self.lifespan.state),
+                    sock=self._secure,
+                    ssl=self._context,
+                    ssl_shutdown_timeout=0.2,  # a client that keeps its connection would hold up the stop
+                    backlog=self.config.backlog,
+                )
+            )
             self._on_ready()
 
 
@@ -80,10 +107,11 @@ def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None
     with state.locked(), contextlib.closing(Database(state.database)) as database:
         state.address.unlink(missing_ok=True)
         header = database.setting("identity_header", lambda: secrets.token_urlsafe(32))
-        listener = _listen(database, port)
+        listener = _listen(database, "port", port)
+        secure = _listen(database, "secure_port")
         try:
             url = f"http://{HOST}:{listener.getsockname()[1]}"
-            server = _build(state, database, jobs, url, header, parent)
+            server = _build(state, database, jobs, url, secure, header, parent)
             # uvicorn obeys these signals and then raises them again for whoever handled them before: without a
             # handler of our own that would end the process by the signal, as if it had not stopped cleanly.
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,6 +120,7 @@ def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None
             server.run(sockets=[listener])
         finally:
             listener.close()
+            secure.close()
             state.address.unlink(missing_ok=True)
     return 1 if server.failed else 0
 
@@ -115,16 +144,30 @@ def _build_databricks(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
     )
 
 
-_SERVICES: tuple[Callable[[Cloud], Service], ...] = ()
+_SERVICES: tuple[Callable[[Cloud], Service], ...] = (
+    azure_ml_batch_api.build_service,
+    azure_ml_online_api.build_service,
+    key_vault_api.build_service,
+    language_api.build_service,
+    openai_api.build_service,
+)
 """Every service but Databricks, which also takes a bundle. A service is a module `<name>_api` with `build_service`."""
 
 
 def _build(
-    state: StateFolder, database: Database, jobs: Mapping[int, JobSpec], url: str, header: str, parent: int | None
+    state: StateFolder,
+    database: Database,
+    jobs: Mapping[int, JobSpec],
+    url: str,
+    secure: socket.socket,
+    header: str,
+    parent: int | None,
 ) -> _Server:
+    certificates = ensure_certificates(state, HOST)
+    secure_url = f"https://{HOST}:{secure.getsockname()[1]}"
     issuer = TokenIssuer(database.setting("token_secret", lambda: secrets.token_urlsafe(48)))
     box = faults.FaultBox()
-    cloud = Cloud(state, database, issuer, box, url, fail=lambda: server.fail())
+    cloud = Cloud(state, database, issuer, box, url, secure_url, certificates.authority, fail=lambda: server.fail())
     services = [_build_databricks(cloud, jobs), *(build(cloud) for build in _SERVICES)]
 
     def announce() -> None:
@@ -155,6 +198,7 @@ def _build(
         routes=[
             *identity_api.build_routes(issuer, header),
             *(route for service in services for route in service.routes),
+            *(SecureRoute(route) for service in services for route in service.secure_routes),
             *faults.build_routes(box),
             Route("/_local/health", health, methods=["GET"]),
         ],
@@ -174,7 +218,7 @@ def _build(
         access_log=False,
         timeout_graceful_shutdown=2,
     )
-    server = _Server(config, announce)
+    server = _Server(config, secure, certificates.build_context(), announce)
     return server
 
 
@@ -185,9 +229,9 @@ async def _watch_parent(parent: int, server: _Server) -> None:
     server.stop()
 
 
-def _listen(database: Database, port: int) -> socket.socket:
+def _listen(database: Database, setting: str, port: int = 0) -> socket.socket:
     """A listening socket; the port is kept, so that clients of a killed cloud find the next one where it was."""
-    kept = int(database.setting("port", lambda: "0"))
+    kept = int(database.setting(setting, lambda: "0"))
     wanted = [port] if port else [kept, 0] if kept else [0]
     for number in wanted:
         # asyncio switches Nagle's algorithm off only where the protocol is named: without it 40 ms an answer.
@@ -200,7 +244,7 @@ def _listen(database: Database, port: int) -> socket.socket:
             if number == wanted[-1]:
                 raise
             continue
-        database.keep_setting("port", str(listener.getsockname()[1]))
+        database.keep_setting(setting, str(listener.getsockname()[1]))
         return listener
     raise AssertionError("unreachable: the last port is bound or raises")
 

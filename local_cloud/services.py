@@ -1,9 +1,10 @@
-"""What a service of the local cloud is made of, and what it is given: `server` mounts them all on one address."""
+"""What a service of the local cloud is made of, and what it is given: `server` mounts them all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.routing import BaseRoute
 
@@ -22,6 +23,8 @@ class Cloud:
         issuer: Signs and checks access tokens.
         faults: The faults in force.
         url: Where the server answers, ``http://127.0.0.1:PORT``.
+        secure_url: Where it answers over TLS, ``https://127.0.0.1:PORT``.
+        authority: The PEM file of the authority that signed the certificate of ``secure_url``.
         fail: Ends the server because a service cannot go on.
     """
 
@@ -30,6 +33,8 @@ class Cloud:
     issuer: TokenIssuer
     faults: FaultBox
     url: str
+    secure_url: str
+    authority: Path
     fail: Callable[[], None]
 
 
@@ -43,6 +48,7 @@ class Service:
 
     Attributes:
         routes: Its routes; paths of different services do not overlap.
+        secure_routes: Those it has over TLS only, on the address ``Cloud.secure_url``.
         environment: What a client needs in its environment to use it.
         start: Called once the server runs, in its event loop; must return at once.
         stop: Called when the server stops, in a thread; may take seconds.
@@ -52,3 +58,4 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[], None] = _nothing
     stop: Callable[[], None] = _nothing
+    secure_routes: list[BaseRoute] = field(default_factory=list)

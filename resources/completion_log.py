@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from resources.redaction import hide_queries
 from resources.settings import LOGGING_ENDPOINT
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class CompletionLog(dg.ConfigurableResource):
             return False
         import httpx
 
+        hide_queries()
         try:
             httpx.post(endpoint, json=dict(body), timeout=self.timeout_seconds).raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:

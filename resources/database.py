@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,34 +11,47 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from resources.errors import NotFound, SettingInvalid, Unreachable
+from resources.redaction import redact
+from resources.secret_values import DatabaseSecrets, read_database_url
 from resources.settings import Setting, database_setting
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
+_AFTER_PASSWORD = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?")
+_SHOWN_OPTIONS = {"host", "port", "dbname", "sslmode", "encrypt", "trustservercertificate", "driver", "database"}
+
 
 class Databases(dg.ConfigurableResource):
     """Every SQL database of the deployment: database `shop` is at the SQLAlchemy URL in ADFML_SHOP_URL.
 
-    Engines are made on first use, one a database and process. On Azure SQL without user or password in the URL the
-    managed identity signs in.
+    The URL, or its password alone (ADFML_SHOP_PASSWORD), may be a secret of the Key Vault, see docs/secrets.md. Engines
+    are made on first use, one a database and process. On Azure SQL without user or password in the URL the managed
+    identity signs in.
     """
 
     connect_timeout_seconds: int = Field(default=15, description="How long to wait for a connection, in seconds.")
-    _engines: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _engines: dict[tuple[str, DatabaseSecrets], Any] = PrivateAttr(default_factory=dict)
 
-    def engine(self, database: str) -> Engine:
+    def engine(self, database: str, secrets: DatabaseSecrets = DatabaseSecrets()) -> Engine:  # noqa: B008 - frozen
         """The SQLAlchemy engine of a database.
+
+        Args:
+            database: its name.
+            secrets: Key Vault secrets that a declaration names for its URL or password; they go before the settings.
 
         Raises:
             SettingMissing: its URL is not set.
             SettingInvalid: its URL is none.
+            Refused, Unreachable: the Key Vault's, where it holds the URL or the password.
         """
-        if database not in self._engines:
+        key = (database, secrets)
+        if key not in self._engines:
             setting = database_setting(database)
-            self._engines[database] = build_engine(setting.read(), setting, self.connect_timeout_seconds)
-        return self._engines[database]
+            address = read_database_url(setting, secrets)
+            self._engines[key] = build_engine(address, setting, self.connect_timeout_seconds)
+        return self._engines[key]
 
     @contextmanager
     def connect(self, database: str) -> Iterator[Connection]:
@@ -67,7 +81,11 @@ def build_engine(address: str, setting: Setting, connect_timeout_seconds: int = 
         from azure.identity import DefaultAzureCredential
 
         connect_args["token_provider"] = DefaultAzureCredential()
-    return sa.create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
+    try:
+        return sa.create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
+    except sa.exc.NoSuchModuleError:
+        expected = f"a dialect and driver that SQLAlchemy has, not {url.drivername}, for example {setting.example}"
+        raise SettingInvalid(setting.name, expected) from None
 
 
 def parse_url(address: str, setting: Setting) -> URL:
@@ -79,14 +97,20 @@ def parse_url(address: str, setting: Setting) -> URL:
     import sqlalchemy as sa
 
     try:
-        return sa.make_url(address)
-    except sa.exc.ArgumentError:
+        url = sa.make_url(address)
+    except (sa.exc.ArgumentError, ValueError):  # a ValueError quotes what it takes for the port
         raise SettingInvalid(setting.name, f"a SQLAlchemy URL such as {setting.example}") from None
+    if url.get_backend_name() != "sqlite" and "@" in _AFTER_PASSWORD.sub("", address, count=1):
+        # A password with @ in it: what is after that would be taken for the host and the database, and shown.
+        raise SettingInvalid(setting.name, "@, : and / of a user or password to be written as %40, %3A and %2F")
+    return url
 
 
 def describe_address(engine: Engine) -> str:
-    """The database's address without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    """The database's address without its password, and without options that may hold one."""
+    url = engine.url
+    options = {name: value for name, value in url.query.items() if name.lower() in _SHOWN_OPTIONS}
+    return redact(url.set(query=options).render_as_string(hide_password=True))
 
 
 @contextmanager
@@ -101,7 +125,7 @@ def open_connection(engine: Engine, database: str, setting: Setting) -> Iterator
         raise Unreachable(
             f"Database '{database}'",
             describe_address(engine),
-            str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__,
+            redact(str(error.orig).strip().splitlines()[0]) if error.orig else type(error).__name__,
             f"{setting.name}, the server's firewall and that the server runs",
         ) from None
     with connection:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from resources.errors import SettingInvalid
-from resources.key_vault import read_secret
-from resources.settings import LAKE_KEY, LAKE_KEY_SECRET, LAKE_SAS, LAKE_SAS_SECRET, Setting
+from resources.settings import LAKE_KEY, LAKE_SAS
 
 
 @dataclass(frozen=True)
@@ -65,32 +64,29 @@ def read_credential() -> LakeCredential:
 
     Raises:
         SettingInvalid: what should be an account key or SAS token has not the form of one.
-        SettingMissing, Refused, Unreachable: the Key Vault, see `read_secret`.
+        SettingMissing, Refused, Unreachable: the Key Vault, see `resources.key_vault.read_secret`.
     """
-    if sas := LAKE_SAS.read():
-        return _build_sas(sas, LAKE_SAS, LAKE_SAS.name)
-    if key := LAKE_KEY.read():
-        return _build_key(key, LAKE_KEY, LAKE_KEY.name)
-    if name := LAKE_SAS_SECRET.read():
-        return _build_sas(read_secret(name, LAKE_SAS_SECRET.name), LAKE_SAS_SECRET, f"Key Vault secret {name}")
-    if name := LAKE_KEY_SECRET.read():
-        return _build_key(read_secret(name, LAKE_KEY_SECRET.name), LAKE_KEY_SECRET, f"Key Vault secret {name}")
+    ways = ((LAKE_SAS, _build_sas), (LAKE_KEY, _build_key))
+    for setting, build in ways:
+        if value := setting.read_given():
+            return build(value, setting.name, setting.name)
+    for setting, build in ways:
+        if name := setting.read_named_secret():
+            return build(setting.read(), setting.secret_name, f"Key Vault secret {name}")
     return LakeCredential("identity", "the identity of the process")
 
 
-def _build_sas(value: str, setting: Setting, origin: str) -> LakeCredential:
+def _build_sas(value: str, setting: str, origin: str) -> LakeCredential:
     value = value.strip().lstrip("?")
     if "sig=" not in value or "://" in value:
-        raise SettingInvalid(
-            setting.name, f"{origin} to hold a SAS token, sv=...&sig=..., without an address before it"
-        )
+        raise SettingInvalid(setting, f"{origin} to hold a SAS token, sv=...&sig=..., without an address before it")
     return LakeCredential("sas", origin, value)
 
 
-def _build_key(value: str, setting: Setting, origin: str) -> LakeCredential:
+def _build_key(value: str, setting: str, origin: str) -> LakeCredential:
     value = value.strip()
     try:
         base64.b64decode(value, validate=True)
     except ValueError:
-        raise SettingInvalid(setting.name, f"{origin} to hold an account key as the portal shows it (base64)") from None
+        raise SettingInvalid(setting, f"{origin} to hold an account key as the portal shows it (base64)") from None
     return LakeCredential("key", origin, value)

@@ -1,4 +1,7 @@
-"""Settings: what a deployment sets in its environment. Values are read when they are needed, never at import."""
+"""Settings: what a deployment sets in its environment. Values are read when they are needed, never at import.
+
+A secret setting ADFML_X may be given by ADFML_X_SECRET instead: the name of the Key Vault secret that holds its value.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from resources.errors import SettingInvalid, SettingMissing
+from resources.redaction import remember_secret
+
+_PASSWORD = re.compile(r"://[^:/@]*:([^@]+)@")
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,44 @@ class Setting:
     secret: bool = False
     default: str | None = None
 
+    @property
+    def secret_name(self) -> str:
+        """The environment variable that may name a Key Vault secret in place of a secret setting's value."""
+        return f"{self.name}_SECRET"
+
     def read(self, environment: Mapping[str, str] | None = None) -> str:
-        """The value, or the default.
+        """The value, else that of the Key Vault secret that is named in its place, else the default.
 
         Raises:
-            SettingMissing: there is neither.
+            SettingMissing: there is none of them.
+            SettingInvalid, Refused, Unreachable: the Key Vault's, see `resources.key_vault.read_secret`.
         """
+        if value := self.read_given(environment):
+            return value
+        if named := self.read_named_secret(environment):
+            from resources.key_vault import read_secret
+
+            return read_secret(named, self.secret_name)
+        if self.default is None:
+            also = f" (or, in {self.secret_name}, the Key Vault secret that holds it)" if self.secret else ""
+            raise SettingMissing(self.name, f"{self.purpose}{also}", self.example)
+        return self.default
+
+    def read_given(self, environment: Mapping[str, str] | None = None) -> str:
+        """The value that the environment itself holds, or ""."""
         value = (os.environ if environment is None else environment).get(self.name, "").strip()
         if value:
-            return value
-        if self.default is None:
-            raise SettingMissing(self.name, self.purpose, self.example)
-        return self.default
+            self._remember(value)
+        return value
+
+    def _remember(self, value: str) -> None:
+        if self.secret:
+            remember_secret(value)
+
+    def read_named_secret(self, environment: Mapping[str, str] | None = None) -> str:
+        """The name of the Key Vault secret that holds the value, or ""; of a setting that is no secret always ""."""
+        found = (os.environ if environment is None else environment).get(self.secret_name, "").strip()
+        return found if self.secret else ""
 
     def read_number(self) -> float:
         """The value as a number above 0.
@@ -55,6 +88,56 @@ class Setting:
         if number <= 0:
             raise SettingInvalid(self.name, f"a number above 0, for example {self.example}")
         return number
+
+
+@dataclass(frozen=True)
+class DatabaseSetting(Setting):
+    """The setting that holds a database's SQLAlchemy URL; its password may be in a setting of its own."""
+
+    @property
+    def password(self) -> Setting:
+        """ADFML_X_PASSWORD for ADFML_X_URL: the password alone, where the URL has a user and none."""
+        purpose = f"the password of the user in {self.name}, where the URL has none"
+        return Setting(f"{self.name.removesuffix('_URL')}_PASSWORD", purpose, "a password", secret=True, default="")
+
+    def read(self, environment: Mapping[str, str] | None = None) -> str:
+        """The URL, with the password of its own setting where it has none.
+
+        Raises:
+            SettingInvalid: there is a password, but no user in the URL.
+            SettingMissing, Refused, Unreachable: as `Setting.read`.
+        """
+        address = super().read(environment)
+        self._remember(address)
+        return add_password(address, self, self.password.read(environment))
+
+    def _remember(self, value: str) -> None:
+        # Of a URL only the password: messages show the rest, to say where a database is.
+        password = _PASSWORD.search(value)
+        if password is not None:
+            remember_secret(password[1])
+            remember_secret(unquote(password[1]))
+
+
+def add_password(address: str, setting: DatabaseSetting, password: str) -> str:
+    """A SQLAlchemy URL with a password; one that has its own, or is no URL, stays as it is.
+
+    Raises:
+        SettingInvalid: the URL has no user that the password could be of.
+    """
+    if not password or address.startswith("sqlite"):
+        return address
+    import sqlalchemy as sa
+
+    try:
+        url = sa.make_url(address)
+    except (sa.exc.ArgumentError, ValueError):
+        return address  # said by whoever opens the database
+    if url.password:
+        return address
+    if not url.username:
+        raise SettingInvalid(setting.name, f"a user before the host, as {setting.password.name} gives a password")
+    return url.set(password=password).render_as_string(hide_password=False)
 
 
 LAKE = Setting(
@@ -76,21 +159,18 @@ LAKE_SAS = Setting(
     default="",
 )
 LAKE_KEY = Setting("ADFML_LAKE_KEY", "the access key of the lake's account", "base64", secret=True, default="")
-LAKE_SAS_SECRET = Setting(
-    "ADFML_LAKE_SAS_SECRET", "the name of the Key Vault secret that holds the lake's SAS token", "lake-sas", default=""
-)
-LAKE_KEY_SECRET = Setting(
-    "ADFML_LAKE_KEY_SECRET",
-    "the name of the Key Vault secret that holds the lake's account key",
-    "lake-key",
-    default="",
-)
 KEY_VAULT_URL = Setting(
     "ADFML_KEY_VAULT_URL",
     "the Key Vault that holds the secrets that other settings name",
     "https://myvault.vault.azure.net",
 )
-CONTROL = Setting(
+CA_BUNDLE = Setting(
+    "ADFML_CA_BUNDLE",
+    "a PEM file of the authorities that the Key Vault's certificate is checked against, in place of the public ones",
+    "/etc/ssl/proxy.pem",
+    default="",
+)
+CONTROL = DatabaseSetting(
     "ADFML_CONTROL_URL",
     "the SQLAlchemy URL of the control database, which holds the ledger of remote jobs and the watermark intervals",
     "sqlite:///control.sqlite or postgresql+psycopg://user@host/adfml",
@@ -180,9 +260,8 @@ ALL: tuple[Setting, ...] = (
     LAKE_ENDPOINT,
     LAKE_SAS,
     LAKE_KEY,
-    LAKE_SAS_SECRET,
-    LAKE_KEY_SECRET,
     KEY_VAULT_URL,
+    CA_BUNDLE,
     CONTROL,
     DATABRICKS_HOST,
     DATABRICKS_TOKEN,
@@ -200,9 +279,9 @@ ALL: tuple[Setting, ...] = (
 )
 
 
-def database_setting(database: str) -> Setting:
+def database_setting(database: str) -> DatabaseSetting:
     """The setting that holds the address of a source database: `shop` is at ADFML_SHOP_URL."""
-    return Setting(
+    return DatabaseSetting(
         f"ADFML_{re.sub(r'[^A-Za-z0-9]', '_', database).upper()}_URL",
         f"the SQLAlchemy URL of database '{database}'",
         "sqlite:///shop.sqlite, postgresql+psycopg://user@host/db or mssql+mssqlpython://@server:1433/db?Encrypt=yes",

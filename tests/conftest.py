@@ -20,6 +20,7 @@ from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.archive.tables import SourceTable, TableRules
 from resources.control import ControlDatabase
 from resources.database import Databases
+from resources.key_vault import forget_secrets
 from resources.lake import Lake
 
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
@@ -49,6 +50,7 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("ADFML_", "DAGSTER_", "IDENTITY_", "MLFLOW_", "AZURE_", "DATABRICKS_")):
             monkeypatch.delenv(name)
+    forget_secrets()
     monkeypatch.setenv("ADFML_LAKE", str(tmp_path / "lake"))
     monkeypatch.setenv("ADFML_CONTROL_URL", f"sqlite:///{tmp_path}/control.sqlite")
     monkeypatch.setenv("ADFML_SHOP_URL", f"sqlite:///{tmp_path}/shop.sqlite")

@@ -13,6 +13,7 @@ from adfml_assets.archive.tables import SourceTable, TableRules
 from resources.control import ControlDatabase
 from resources.database import Databases, describe_address
 from resources.lake import Lake
+from resources.secret_values import DatabaseSecrets
 from resources.servers.base import Mismatches, Server
 from resources.servers.opening import open_server
 from resources.servers.patterns import TablePatterns
@@ -44,6 +45,7 @@ class ArchivePlan:
         concurrency: tables copied at once.
         mismatches: what becomes of values that are not of their declared type.
         watermarks_in: where the table ArchiveWatermark is.
+        secrets: the Key Vault secrets of its address.
         adf_pipeline, owners: for the descriptions.
     """
 
@@ -56,6 +58,7 @@ class ArchivePlan:
     concurrency: int = 10
     mismatches: Mismatches = "fail"
     watermarks_in: Literal["control", "source"] = "control"
+    secrets: DatabaseSecrets = DatabaseSecrets()
     adf_pipeline: str | None = None
     owners: tuple[str, ...] = ()
 
@@ -67,14 +70,14 @@ class ArchivePlan:
     def open_server(self, databases: Databases) -> Server:
         """The database as a source."""
         return open_server(
-            databases.engine(self.database), self.database, database_setting(self.database), self.mismatches
+            databases.engine(self.database, self.secrets), self.database, database_setting(self.database), self.mismatches
         )
 
     def open_run(
         self, databases: Databases, lake: Lake, control: ControlDatabase, *, now: Any, run_id: str
     ) -> ArchiveRun:
         """A run over the plan's tables; close it at the end."""
-        engine = databases.engine(self.database)
+        engine = databases.engine(self.database, self.secrets)
         return ArchiveRun(
             lake,
             control,

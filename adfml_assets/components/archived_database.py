@@ -27,6 +27,7 @@ from resources.parquet_files import ParquetOptions
 from resources.servers.base import Mismatches, TableName, Watermark, WatermarkKind
 from resources.servers.opening import open_server
 from resources.servers.patterns import TablePatterns
+from resources.secret_values import DatabaseSecrets
 from resources.settings import database_setting
 from sensors.new_tables_sensor import build_new_tables_sensor
 
@@ -110,6 +111,9 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         check_schedule: when the archive is checked against its manifests and the source; off until it is turned on.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
+        url_secret: the name of the Key Vault secret that holds the database's SQLAlchemy URL, in place of
+            ADFML_<NAME>_URL.
+        password_secret: the name of the Key Vault secret that holds the password alone; the URL has a user and none.
         defs_state: how the list of discovered tables is kept; see Dagster's StateBackedComponent.
     """
 
@@ -133,6 +137,8 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     check_schedule: ArchiveSchedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
+    url_secret: str | None = None
+    password_secret: str | None = None
     defs_state: ResolvedDefsStateConfig = field(default_factory=_keep_state_in_files)
 
     @property
@@ -146,7 +152,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         found = {}
         for database in self._list_databases() if self.include else ():
             setting = database_setting(database)
-            server = open_server(Databases().engine(database), database, setting)
+            server = open_server(Databases().engine(database, self._secrets), database, setting)
             found[database] = tuple(self._patterns.choose(server.list_tables()))
         write_tables(state_path, DiscoveredTables(found, utc_now()).keep_missing(read_tables(state_path)))
 
@@ -193,6 +199,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
             concurrency=self.concurrency,
             mismatches=self.mismatches,
             watermarks_in=self.watermarks_in,
+            secrets=self._secrets,
             adf_pipeline=self.adf_pipeline,
             owners=tuple(self.owners),
         )
@@ -220,6 +227,10 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     @property
     def _patterns(self) -> TablePatterns:
         return TablePatterns(tuple(self.include), tuple(self.exclude))
+
+    @property
+    def _secrets(self) -> DatabaseSecrets:
+        return DatabaseSecrets(self.url_secret, self.password_secret)
 
     def _list_databases(self) -> list[str]:
         return [self.database] if self.database else list(self.databases)

@@ -22,7 +22,7 @@ class Vault:
         self.secrets = secrets
         self.reads: list[tuple[str, str]] = []
 
-    def open(self, url: str, credential: object) -> Vault:
+    def open(self, url: str, credential: object, **_options: object) -> Vault:
         self.url = url
         return self
 
