@@ -85,6 +85,34 @@ def scores_folder(model: str, day: str) -> str:
     return f"ml/scores/{encode_name(model)}/{_day_folders(day)}"
 
 
+def text_requests_folder(name: str, day: str) -> str:
+    """Where the rows lie that a model is asked about, and below it the files that are sent and their answers."""
+    return f"ml/text-requests/{encode_name(name)}/{_day_folders(day)}"
+
+
+def text_scores_folder(name: str, day: str) -> str:
+    """Where a day's answers lie: predictions and rejects."""
+    return f"ml/text-scores/{encode_name(name)}/{_day_folders(day)}"
+
+
+def anomalies_folder(detector: str, day: str) -> str:
+    """Where what a detector found on a day lies."""
+    return f"ml/anomalies/{encode_name(detector)}/{_day_folders(day)}"
+
+
+def anomaly_model_folder(detector: str, version: str) -> str:
+    """Where a version of a detector's models and its metadata.json lie; the version is the day after its fit window."""
+    return f"ml/anomaly-models/{encode_name(detector)}/version={encode_name(version)}"
+
+
+def batch_output_folder(model: str, partition: str) -> str:
+    """Below it every job of a batch endpoint for a model's partition writes into a folder of its own.
+
+    What lies there is no partition of anything: it stays as the record of what the service really answered.
+    """
+    return f"ml/batch-output/{encode_name(model)}/{encode_name(partition)}"
+
+
 def _table_folder(database: str, schema: str, table: str) -> str:
     return "/".join(encode_name(name) for name in (database, schema, table))
 

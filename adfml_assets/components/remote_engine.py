@@ -1,12 +1,42 @@
 """Where a model is trained or scored: the part of a declaration that all remote jobs share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import ConfigDict
 
 from adfml_assets.components.declaration import STRICT
+from resources.lake import Lake
+
+
+@dataclass(frozen=True)
+class JobParts:
+    """What a job is about, whatever service runs it. Paths are the lake's.
+
+    Attributes:
+        partition: its partition key.
+        hashes: of the input's files, by name. Not sent: they tell a job over other data from this one.
+        files: data inputs that are one file, by name.
+        folders: data inputs that are a folder, by name.
+        values: everything else it is told, by name.
+        outputs: where the results belong, by name.
+        staging: a folder below which services write that want a new folder for every job.
+    """
+
+    partition: str
+    hashes: Mapping[str, str]
+    files: Mapping[str, str]
+    folders: Mapping[str, str]
+    values: Mapping[str, str]
+    outputs: Mapping[str, str]
+    staging: str
+
+    def build_parameters(self, lake: Lake) -> dict[str, str]:
+        """All of it by name, paths as addresses: the parameters of the jobs in `workloads`."""
+        paths = {**self.files, **self.folders, **self.outputs}
+        return {**{name: lake.uri(path) for name, path in paths.items()}, **self.values}
 
 
 @dataclass
@@ -26,3 +56,12 @@ class RemoteEngine(dg.Resolvable):
     service: Literal["databricks"] = "databricks"
     deadline_hours: float = 12.0
     max_tries: int = 2
+
+    @property
+    def title(self) -> str:
+        """What runs, for descriptions."""
+        return f"job `{self.job}` on {self.service}"
+
+    def build_request(self, lake: Lake, parts: JobParts) -> dict[str, Any]:
+        """The request that the ledger keeps and `resources.databricks` sends."""
+        return {"job": self.job, "inputs": dict(parts.hashes), "parameters": parts.build_parameters(lake)}

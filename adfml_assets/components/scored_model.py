@@ -10,8 +10,10 @@ from pydantic import ConfigDict
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import features_key, job_key, model_key, scores_key, scoring_input_key, table_key
+from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
-from adfml_assets.components.remote_engine import RemoteEngine
+from adfml_assets.components.online_endpoint import OnlineEndpoint
+from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.remote_assets import (
@@ -22,7 +24,9 @@ from adfml_assets.remote_assets import (
     find_ended_job,
     submit_remote_job,
 )
+from adfml_assets.scoring.batch_results import collect_scores
 from adfml_assets.scoring.model_choice import choose_version
+from adfml_assets.scoring.online_assets import build_online_scores
 from adfml_assets.scoring.scores import FILE as SCORES_FILE
 from adfml_assets.scoring.scores import verify_scores, write_no_scores
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
@@ -56,7 +60,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
     Attributes:
         name: of the model.
         feature_set: whose newest features are scored.
-        engine: the remote job that scores.
+        engine: what scores: a Databricks job, a batch endpoint, or an online endpoint of Azure ML.
         write_back: the table the scores go to.
         alias: which version scores: the one that has this alias when the job is submitted.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
@@ -67,17 +71,22 @@ class ScoredModel(dg.Component, dg.Resolvable):
 
     name: str
     feature_set: str
-    engine: RemoteEngine
+    engine: RemoteEngine | BatchEndpoint | OnlineEndpoint
     write_back: WriteBack
     alias: str = "champion"
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Scoring input, the job that scores, the scores, and the table they are written back to."""
-        return dg.Definitions(
-            assets=[self._build_input(), self._build_job(), self._build_scores(), self._build_write_back()]
-        )
+        """Scoring input, the job that scores, the scores, and the table they are written back to.
+
+        An online endpoint has no job: the scores are made by the run that asks for them.
+        """
+        if isinstance(self.engine, OnlineEndpoint):
+            scored = [self._build_online_scores(self.engine)]
+        else:
+            scored = [self._build_job(self.engine), self._build_scores(self.engine)]
+        return dg.Definitions(assets=[self._build_input(), *scored, self._build_write_back()])
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
         return build_options(
@@ -112,8 +121,21 @@ class ScoredModel(dg.Component, dg.Resolvable):
 
         return scoring_input
 
-    def _build_job(self) -> dg.AssetsDefinition:
-        service = self.engine.service
+    def _build_online_scores(self, engine: OnlineEndpoint) -> dg.AssetsDefinition:
+        return build_online_scores(
+            model=self.name,
+            alias=self.alias,
+            engine=engine,
+            options=self._options(
+                "The scores of a day, by an Azure ML online endpoint: one for every record that the model did not "
+                "refuse, each naming its model, version and when it was scored.",
+                {"azureml", "parquet"},
+            ),
+            require_input=self._require_input,
+        )
+
+    def _build_job(self, engine: RemoteEngine | BatchEndpoint) -> dg.AssetsDefinition:
+        service = engine.service
         newest_model = dg.AssetDep(model_key(self.name), partition_mapping=dg.LastPartitionMapping())
 
         @dg.asset(
@@ -123,9 +145,9 @@ class ScoredModel(dg.Component, dg.Resolvable):
             backfill_policy=SUBMITS_POLICY,
             required_resource_keys={service, "lake", "control"},
             **self._options(
-                f"The scoring job `{self.engine.job}` on {service}, submitted for the version that is "
-                f"`{self.alias}` at that moment: a later change of champion changes nothing in it.",
-                {service},
+                f"The scoring job, {engine.title}, submitted for the version that is `{self.alias}` at that moment: a "
+                "later change of champion changes nothing in it.",
+                {"azureml" if isinstance(engine, BatchEndpoint) else service},
             ),
         )
         def scoring_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -141,9 +163,11 @@ class ScoredModel(dg.Component, dg.Resolvable):
                 control.ledger,
                 getattr(resources, service),
                 collecting_asset=scores_key(self.name),
-                request=self._build_request(resources.lake, context.partition_key, version, records),
-                deadline_hours=self.engine.deadline_hours,
-                max_tries=self.engine.max_tries,
+                request=engine.build_request(
+                    resources.lake, self._build_parts(context.partition_key, version, records)
+                ),
+                deadline_hours=engine.deadline_hours,
+                max_tries=engine.max_tries,
             )
 
         return scoring_job
@@ -152,22 +176,18 @@ class ScoredModel(dg.Component, dg.Resolvable):
         folder = lake_layout.scoring_input_folder(self.name, day)
         return require_partition(lake, folder, scoring_input_key(self.name).to_user_string(), day)[1]
 
-    def _build_request(self, lake: Lake, day: str, version: str, records: Manifest) -> dict[str, Any]:
-        return {
-            "job": self.engine.job,
-            # Not sent: it tells a job over other records from this one.
-            "inputs": {file.name: file.sha256 for file in records.files},
-            "parameters": {
-                "input_path": lake.uri(f"{lake_layout.scoring_input_folder(self.name, day)}/{INPUT_FILE}"),
-                "output_path": lake.uri(lake_layout.scores_folder(self.name, day)),
-                "model_path": lake.uri(lake_layout.model_folder(self.name, version)),
-                "model_name": self.name,
-                "model_version": version,
-                "model_alias": self.alias,
-            },
-        }
+    def _build_parts(self, day: str, version: str, records: Manifest) -> JobParts:
+        return JobParts(
+            partition=day,
+            hashes={file.name: file.sha256 for file in records.files},
+            files={"input_path": f"{lake_layout.scoring_input_folder(self.name, day)}/{INPUT_FILE}"},
+            folders={"model_path": lake_layout.model_folder(self.name, version)},
+            values={"model_name": self.name, "model_version": version, "model_alias": self.alias},
+            outputs={"output_path": lake_layout.scores_folder(self.name, day)},
+            staging=lake_layout.batch_output_folder(self.name, day),
+        )
 
-    def _build_scores(self) -> dg.AssetsDefinition:
+    def _build_scores(self, engine: RemoteEngine | BatchEndpoint) -> dg.AssetsDefinition:
         key = scores_key(self.name)
 
         @dg.asset(
@@ -200,6 +220,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
             asked = job.request["parameters"]
             expected = {"model": self.name, "version": asked["model_version"], "alias": asked["model_alias"]}
             source = {"submission_key": job.submission_key, "url": job.url}
+            if isinstance(engine, BatchEndpoint):
+                collect_scores(lake, self.name, day, job, expected)
             manifest, table = verify_scores(lake, self.name, day, expected, source=source, **common)
             control.ledger.mark_collected(job.submission_key, context.run_id)
             import pyarrow.compute as pc

@@ -11,8 +11,9 @@ from pydantic import ConfigDict
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, features_key, job_key, model_key, training_data_key
+from adfml_assets.components.batch_endpoint import BatchEndpoint, BatchEndpointInvalid
 from adfml_assets.components.declaration import STRICT, build_options
-from adfml_assets.components.remote_engine import RemoteEngine
+from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_model_versions
 from adfml_assets.remote_assets import (
@@ -23,6 +24,7 @@ from adfml_assets.remote_assets import (
     find_ended_job,
     submit_remote_job,
 )
+from adfml_assets.scoring.batch_results import collect_model
 from adfml_assets.training.trained import read_metadata, verify_model
 from adfml_assets.training.training_data import LabelSpec, build_training_data, find_snapshot
 from resources.completion_log import CompletionLog
@@ -68,7 +70,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
         name: of the model.
         feature_set: whose features it learns from.
         label: what it predicts.
-        engine: the remote job that trains it.
+        engine: what trains it: a Databricks job, or a pipeline-component deployment of an Azure ML batch endpoint.
         registered_model: its name in the MLflow registry (Unity Catalog: catalog.schema.model).
         experiment: the MLflow experiment.
         hyperparameters: what the training job takes (the pipeline's Hyperparameters).
@@ -81,7 +83,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
     name: str
     feature_set: str
     label: Label
-    engine: RemoteEngine
+    engine: RemoteEngine | BatchEndpoint
     registered_model: str
     experiment: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +91,13 @@ class TrainedModel(dg.Component, dg.Resolvable):
     owners: Sequence[str] = field(default_factory=list)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Training data, the job that trains, and the model with its gate."""
+        """Training data, the job that trains, and the model with its gate.
+
+        Raises:
+            BatchEndpointInvalid: the engine is a model deployment, which cannot train.
+        """
+        if isinstance(self.engine, BatchEndpoint) and self.engine.kind == "model":
+            raise BatchEndpointInvalid("kind", self.engine.kind, "pipeline: a model deployment cannot train")
         return dg.Definitions(
             assets=[self._build_training_data(), self._build_job(), self._build_model()],
             asset_checks=[self._build_gate()],
@@ -165,9 +173,9 @@ class TrainedModel(dg.Component, dg.Resolvable):
             backfill_policy=SUBMITS_POLICY,
             required_resource_keys={service, "lake", "control"},
             **self._options(
-                f"The training job `{self.engine.job}` on {service}, submitted. The run ends when the service has "
-                "the job; nothing waits for it but a row in the ledger.",
-                {service},
+                f"The training job, {self.engine.title}, submitted. The run ends when the service has the job; nothing "
+                "waits for it but a row in the ledger.",
+                {"azureml" if isinstance(self.engine, BatchEndpoint) else service},
             ),
         )
         def training_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -177,30 +185,35 @@ class TrainedModel(dg.Component, dg.Resolvable):
                 resources.control.ledger,
                 getattr(resources, service),
                 collecting_asset=model_key(self.name),
-                request=self._build_request(resources.lake, context.partition_key),
+                request=self.engine.build_request(
+                    resources.lake, self._build_parts(resources.lake, context.partition_key)
+                ),
                 deadline_hours=self.engine.deadline_hours,
                 max_tries=self.engine.max_tries,
             )
 
         return training_job
 
-    def _build_request(self, lake: Lake, version: str) -> dict[str, Any]:
+    def _build_parts(self, lake: Lake, version: str) -> JobParts:
         folder = lake_layout.training_data_folder(self.name, version)
         _, manifest = require_partition(lake, folder, training_data_key(self.name).to_user_string(), version)
-        return {
-            "job": self.engine.job,
-            # Not sent: it tells a job over other data from this one.
-            "inputs": {file.name: file.sha256 for file in manifest.files},
-            "parameters": {
-                "training_data_path": lake.uri(folder),
-                "model_path": lake.uri(lake_layout.model_folder(self.name, version)),
+        hyperparameters = json.dumps(dict(self.hyperparameters), sort_keys=True)
+        return JobParts(
+            partition=version,
+            hashes={file.name: file.sha256 for file in manifest.files},
+            files={},
+            folders={"training_data_path": folder},
+            values={
                 "model_name": self.name,
                 "model_version": version,
                 "experiment_name": self.experiment,
                 "registered_model_name": self.registered_model,
-                "hyperparams": json.dumps(dict(self.hyperparameters), sort_keys=True),
+                # Azure ML puts literals into a shell's command line, between single quotes.
+                "hyperparams": hyperparameters.replace("'", "\\u0027"),
             },
-        }
+            outputs={"model_path": lake_layout.model_folder(self.name, version)},
+            staging=lake_layout.batch_output_folder(self.name, f"version={version}"),
+        )
 
     def _build_model(self) -> dg.AssetsDefinition:
         key = model_key(self.name)
@@ -224,6 +237,8 @@ class TrainedModel(dg.Component, dg.Resolvable):
                 return
             version = context.partition_key
             asset = context.asset_key.to_user_string()
+            if isinstance(self.engine, BatchEndpoint):
+                collect_model(lake, self.name, version, job)
             metadata, _ = verify_model(lake, self.name, version, job, asset=asset, now=utc_now(), run_id=context.run_id)
             passed = bool(metadata["gate"]["passed"])
             control.model_aliases.point(self.name, CHALLENGER, version, context.run_id)

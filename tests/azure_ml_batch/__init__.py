@@ -1,0 +1,1 @@
+"""Azure ML batch endpoints against the local cloud, through the real clients."""
