@@ -66,6 +66,21 @@ def scores_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["ml", "scores", _to_part(model)])
 
 
+def text_scores_key(name: str) -> dg.AssetKey:
+    """The answers to a table's texts; the job that gets them is `<key>_job`."""
+    return dg.AssetKey(["ml", "text_scores", _to_part(name)])
+
+
+def written_text_key(name: str, database: str, schema: str, table: str) -> dg.AssetKey:
+    """The columns of a table that answers are written to: its rows are the source's own."""
+    return dg.AssetKey([*table_key(database, schema, table).path, _to_part(name)])
+
+
+def anomalies_key(detector: str) -> dg.AssetKey:
+    """What a detector found."""
+    return dg.AssetKey(["ml", "anomalies", _to_part(detector)])
+
+
 def job_key(key: dg.AssetKey) -> dg.AssetKey:
     """The asset that submits the remote job whose result `key` collects."""
     return dg.AssetKey([*key.path[:-1], f"{key.path[-1]}_job"])

@@ -128,7 +128,7 @@ def _run_graph(home: DemoHome) -> bool:
     import dagster as dg
 
     from demo.summary import show_summary
-    from demo.workflow_run import run_workflow
+    from demo.workflow_run import run_groups, run_workflow
 
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     _say("Local cloud and Dagster's daemon ...")
@@ -136,6 +136,8 @@ def _run_graph(home: DemoHome) -> bool:
         for mode in ("train", "score"):
             _say(f"PL_EndToEnd_ML_Workflow, mode {mode}, {day}")
             run_workflow(instance, mode, day, VERSION, _say, services.require_alive)
+        _say(f"PL_BatchAIScoring and PL_DetectAnomalies, {day}")
+        run_groups(instance, ("text", "anomalies"), day, _say, services.require_alive)
         console.print()
         return show_summary(console, instance, home, day)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.home import DemoHome
+from demo.scored_summary import ANOMALIES_TABLE, DETECTOR, describe_feedback, describe_sensors
 from resources.control import ControlDatabase
 
 MODEL = "sales_forecast"
@@ -40,6 +41,7 @@ def compare(home: DemoHome, day: str) -> list[Agreement]:
         return f"read_parquet('{home.lake}/archive/shop/main/{table}/snapshot_date={day}/*.parquet')"
 
     scores = f"read_parquet('{home.lake}/ml/scores/{MODEL}/{day.replace('-', '/')}/predictions.parquet')"
+    checked = f"ml/anomalies/{DETECTOR}/{day.replace('-', '/')}/anomalies.parquet"
     found = []
     with closing(sqlite3.connect(f"file:{home.shop}?mode=ro", uri=True)) as shop, duckdb.connect() as lake:
 
@@ -61,6 +63,18 @@ def compare(home: DemoHome, day: str) -> list[Agreement]:
             f"SELECT count(*) FROM {scores}",  # noqa: S608
         )
         count("rows of Predictions = scored", "SELECT count(*) FROM Predictions", f"SELECT count(*) FROM {scores}")  # noqa: S608
+        if (home.lake / checked).is_file():
+            count(
+                "anomalies in SQL = in the lake",
+                f"SELECT count(*) FROM {ANOMALIES_TABLE} WHERE IsAnomaly AND SnapshotDate = '{day}'",  # noqa: S608
+                f"SELECT count(*) FROM read_parquet('{home.lake}/{checked}') WHERE is_anomaly",  # noqa: S608
+            )
+        if any((home.lake / "ml/text-scores").rglob("predictions.parquet")):
+            count(
+                "feedback with a sentiment = scored",
+                "SELECT count(*) FROM Feedback WHERE Sentiment IS NOT NULL",
+                f"SELECT count(*) FROM read_parquet('{home.lake}/ml/text-scores/**/predictions.parquet')",  # noqa: S608
+            )
     return found
 
 
@@ -70,6 +84,8 @@ def show_summary(console: Console, instance: dg.DagsterInstance, home: DemoHome,
     for table in _describe_model(home):
         console.print(table)
     console.print(_list_top_customers(home))
+    for table in (*describe_feedback(instance, home), *describe_sensors(home, day)):
+        console.print(table)
     agreements = compare(home, day)
     table = Table(title="The lake and the source, counted separately", title_justify="left")
     for column in ("figure", "source (SQL)", "lake (Parquet)", ""):

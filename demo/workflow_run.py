@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import TimeoutExpired
 
@@ -17,16 +17,17 @@ from resources.control import ControlDatabase
 
 JOB = "PL_EndToEnd_ML_Workflow"
 LAUNCH_SECONDS = 180
+NOTHING_MISSING = "everything is there already"
 Say = Callable[[str], None]
 
 
 class WorkflowFailed(Exception):
     """The workflow did not end well; carries what its runs said."""
 
-    def __init__(self, mode: str, messages: list[str]) -> None:
-        self.mode = mode
+    def __init__(self, name: str, messages: list[str]) -> None:
+        self.name = name
         self.messages = messages
-        super().__init__("\n".join(messages) or f"mode {mode}: it ended without success, and no run says why.")
+        super().__init__("\n".join(messages) or f"{name}: it ended without success, and no run says why.")
 
 
 @dataclass
@@ -51,17 +52,51 @@ def run_workflow(
     _wait_for_run(instance, run_id, mode, check_processes)
     backfill = _find_backfill(instance, run_id)
     if backfill is None:
-        say("everything is there already")
+        say(NOTHING_MISSING)
         return None
+    return wait_for_backfill(instance, backfill.backfill_id, f"mode {mode}", say, check_processes)
+
+
+def run_groups(
+    instance: dg.DagsterInstance, groups: Sequence[str], day: str, say: Say, check_processes: Callable[[], None]
+) -> PartitionBackfill | None:
+    """Launch what is missing of a day in groups of assets, and wait for its backfill. None: nothing was missing.
+
+    Raises:
+        WorkflowFailed: a run or the backfill failed.
+    """
+    from adfml_assets.definitions import defs
+    from adfml_assets.workflow import choose_partitions, find_missing, launch_backfill
+
+    graph = defs().get_repository_def().asset_graph
+    selected = {key for key in graph.materializable_asset_keys if graph.get(key).group_name in groups}
+    missing = find_missing(instance, graph, choose_partitions(graph, selected, day=day, version=""), refresh=False)
+    if not missing:
+        say(NOTHING_MISSING)
+        return None
+    wanted = {key: [partition] for key, partition in missing.items()}
+    title = f"{', '.join(groups)} {day}"
+    backfill_id = launch_backfill(instance, graph, wanted, title=title, tags={})
+    return wait_for_backfill(instance, backfill_id, title, say, check_processes)
+
+
+def wait_for_backfill(
+    instance: dg.DagsterInstance, backfill_id: str, name: str, say: Say, check_processes: Callable[[], None]
+) -> PartitionBackfill:
+    """Say what a backfill does until it has ended.
+
+    Raises:
+        WorkflowFailed: it did not end well.
+    """
     watch = Watch()
     while True:
         check_processes()
-        _report(instance, backfill.backfill_id, watch, say)
-        current = instance.get_backfill(backfill.backfill_id)
+        _report(instance, backfill_id, watch, say)
+        current = instance.get_backfill(backfill_id)
         if current is not None and current.status in BULK_ACTION_TERMINAL_STATUSES:
-            _report(instance, backfill.backfill_id, watch, say)
+            _report(instance, backfill_id, watch, say)
             if current.status != BulkActionStatus.COMPLETED_SUCCESS:
-                raise WorkflowFailed(mode, list(_read_failures(instance, current)))
+                raise WorkflowFailed(name, list(_read_failures(instance, current)))
             return current
         time.sleep(0.5)
 
@@ -73,9 +108,9 @@ def _launch(run_id: str, mode: str, day: str, version: str) -> None:
     try:
         done = run_to_end(command, LAUNCH_SECONDS)
     except TimeoutExpired:
-        raise WorkflowFailed(mode, [f"{JOB} could not be launched within {LAUNCH_SECONDS} s"]) from None
+        raise WorkflowFailed(f"mode {mode}", [f"{JOB} could not be launched within {LAUNCH_SECONDS} s"]) from None
     if done.returncode:
-        raise WorkflowFailed(mode, [f"{JOB} could not be launched:", *done.stderr.splitlines()[-15:]])
+        raise WorkflowFailed(f"mode {mode}", [f"{JOB} could not be launched:", *done.stderr.splitlines()[-15:]])
 
 
 def _wait_for_run(instance: dg.DagsterInstance, run_id: str, mode: str, check_processes: Callable[[], None]) -> None:
@@ -86,9 +121,9 @@ def _wait_for_run(instance: dg.DagsterInstance, run_id: str, mode: str, check_pr
         if run is not None and run.status == dg.DagsterRunStatus.SUCCESS:
             return
         if run is not None and run.is_finished:
-            raise WorkflowFailed(mode, list(_read_errors(instance, run)))
+            raise WorkflowFailed(f"mode {mode}", list(_read_errors(instance, run)))
         time.sleep(0.3)
-    raise WorkflowFailed(mode, [f"run {run_id} of {JOB} did not end within {LAUNCH_SECONDS} s"])
+    raise WorkflowFailed(f"mode {mode}", [f"run {run_id} of {JOB} did not end within {LAUNCH_SECONDS} s"])
 
 
 def _find_backfill(instance: dg.DagsterInstance, run_id: str) -> PartitionBackfill | None:

@@ -26,6 +26,7 @@ from local_cloud.azure_ml_batch_requests import build_command, invalid, read_inv
 from local_cloud.azure_ml_batch_store import JobRecord, JobStore
 from local_cloud.errors import ApiError, TokenError
 from local_cloud.faults import FaultBox
+from local_cloud.processes import workload_limits
 from local_cloud.services import Cloud, Service
 from local_cloud.tokens import Claims, TokenIssuer
 
@@ -162,7 +163,6 @@ class BatchApi:
 def build_service(cloud: Cloud) -> Service:
     """The batch endpoints of the declared YAML files, and the control plane of their workspace."""
     # The server imports this module.
-    from local_cloud.server import workload_limits
 
     store = JobStore(cloud.database)
     folders = AttemptFolders(cloud.state, {**cloud.state.mlflow_environment(), **workload_limits()})

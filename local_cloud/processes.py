@@ -65,3 +65,11 @@ def kill_marked(marker: str) -> list[int]:
                 process.kill()
                 killed.append(process.pid)
     return killed
+
+
+def workload_limits() -> dict[str, str]:
+    """Environment variables that keep a workload's numeric libraries to half of the machine."""
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    limited = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    kept = {name: os.environ.get(name, threads) for name in limited}
+    return {**kept, "PYTHONUNBUFFERED": "1"}

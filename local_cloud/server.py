@@ -41,7 +41,7 @@ from local_cloud.databricks_engine import Engine
 from local_cloud.databricks_store import RunStore, now_millis
 from local_cloud.databricks_views import RunViews
 from local_cloud.logs import WorkloadLog, read_log
-from local_cloud.processes import own_identity
+from local_cloud.processes import own_identity, workload_limits
 from local_cloud.services import Cloud, Service
 from local_cloud.state import Database, StateFolder, write_atomically
 from local_cloud.tls import SecureRoute, ensure_certificates
@@ -247,11 +247,3 @@ def _listen(database: Database, setting: str, port: int = 0) -> socket.socket:
         database.keep_setting(setting, str(listener.getsockname()[1]))
         return listener
     raise AssertionError("unreachable: the last port is bound or raises")
-
-
-def workload_limits() -> dict[str, str]:
-    """Environment variables that keep a workload's numeric libraries to half of the machine."""
-    threads = str(max(1, (os.cpu_count() or 2) // 2))
-    limited = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    kept = {name: os.environ.get(name, threads) for name in limited}
-    return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -34,7 +34,7 @@ from workloads.columns import open_parquet
 from workloads.errors import ScoringError, WorkloadError
 from workloads.model_files import METADATA_FILE, ModelRecord, load_model, read_record
 from workloads.paths import FileArea
-from workloads.score_model import _check_input, _write_predictions
+from workloads.score_model import check_input, write_predictions
 
 _log = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def _score_file(scorer: _Scorer, path: str) -> str:
     name = f"{Path(path).stem}.predictions.parquet"
     try:
         with FileArea() as area, open_parquet(path, path) as file:
-            _check_input(file, scorer.record, path)
+            check_input(file, scorer.record, path)
             with area.write(scorer.output, name) as target:
-                rows = _write_predictions(file, target, scorer.estimator, scorer.record, scorer.alias)
+                rows = write_predictions(file, target, scorer.estimator, scorer.record, scorer.alias)
                 if rows != file.metadata.num_rows:
                     raise ScoringError(f"{rows} scores for {file.metadata.num_rows} rows of {path}; nothing written")
     except ScoringError:

@@ -89,10 +89,10 @@ def _score(area: FileArea, options: dict[str, str]) -> None:
         )
     with open_parquet(str(area.read(*split_path(input_path))), input_path) as file:
         # The input is checked before the model is loaded: reading a schema costs nothing, loading costs seconds.
-        _check_input(file, record, input_path)
+        check_input(file, record, input_path)
         estimator = load_model(area, model_path, record)
         with area.write(options["output_path"].rstrip("/"), PREDICTIONS_FILE) as path:
-            rows = _write_predictions(file, path, estimator, record, options["model_alias"])
+            rows = write_predictions(file, path, estimator, record, options["model_alias"])
             if rows != file.metadata.num_rows:
                 raise ScoringError(f"{rows} scores for {file.metadata.num_rows} rows of {input_path}; nothing written")
     _log.info(
@@ -104,7 +104,15 @@ def _score(area: FileArea, options: dict[str, str]) -> None:
     )
 
 
-def _check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) -> None:
+def check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) -> None:
+    """Make sure that a scoring input has record ids, each once, and the model's features as numbers.
+
+    Args:
+        shown_as: how messages name the file.
+
+    Raises:
+        ScoringError: it has not.
+    """
     schema = file.schema_arrow
     require_columns(schema, [RECORD_ID], shown_as)
     present = [name for name in schema.names if name != RECORD_ID]
@@ -122,7 +130,8 @@ def _check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) 
     check_record_ids(file, shown_as)
 
 
-def _write_predictions(file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, alias: str) -> int:
+def write_predictions(file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, alias: str) -> int:
+    """Score a file in batches and write the predictions, in the same order. Returns the rows written."""
     import pyarrow as pa
     from pyarrow import parquet
 
