@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from resources.errors import OutcomeUnknown, Unreachable
+from resources.errors import OutcomeUnknown, Refused, ResourceError, Unreachable
 from resources.ledger import Ledger
 from resources.ledger_rows import list_tips
+from resources.remote_jobs import RemoteStatus
 from resources.submission import cancel_job, submit_job
 from sensors.tags import COLLECTS, ROLE_TAG, SUBMITS
 from sensors.waiting import BACKFILL_TAG
@@ -105,8 +106,15 @@ def submit_remote_jobs(
             # An interrupt that arrives inside a library's own handler can be lost; the run's state is not.
             raise dg.DagsterExecutionInterruptedError
     except dg.DagsterExecutionInterruptedError:
+        reason = f"Run {context.run_id} was cancelled."
         for job in jobs:
-            cancel_job(ledger, service, ledger.get(job.submission_key), f"Run {context.run_id} was cancelled.")
+            # All wishes first: whatever happens while the service is asked, the sensor goes on with them.
+            ledger.request_cancel(job.submission_key, reason)
+        for job in jobs:
+            try:
+                cancel_job(ledger, service, job, reason)
+            except ResourceError as error:
+                context.log.warning("%s: the sensor goes on cancelling %s.", error, job.submission_key)
         raise
     return submitted
 
@@ -119,8 +127,12 @@ def _submit_each(
         taken_up = job.sends > 0
         try:
             sent = submit_job(ledger, service, job, sender=context.run_id, give_up=not sent_any)
+        except Refused as error:
+            _give_up(ledger, job, jobs, error)
+            raise
         except (Unreachable, OutcomeUnknown) as error:
             if not sent_any:
+                _give_up(ledger, job, jobs, error)
                 raise
             context.log.warning("%s: the sensor goes on with %s.", error, job.submission_key)
             sent = ledger.get(job.submission_key)
@@ -134,13 +146,22 @@ def _submit_each(
         yield sent
         if sent.refusals > job.refusals:
             # There is no room for the others now; the sensor sends them when there is.
-            yield from _leave_queued(ledger, jobs[jobs.index(job) + 1 :], sent.message or "no room")
+            yield from _leave_queued(ledger, jobs[jobs.index(job) + 1 :], sent.message or "no room", context.run_id)
             return
 
 
-def _leave_queued(ledger: Ledger, jobs: Sequence[RemoteJob], message: str) -> Iterator[RemoteJob]:
+def _give_up(ledger: Ledger, job: RemoteJob, jobs: Sequence[RemoteJob], error: ResourceError) -> None:
+    """Where a job was not taken, and the run fails with it: what has not been sent is not sent by the sensor either."""
+    if ledger.get(job.submission_key).outstanding:
+        return
+    failed = RemoteStatus("failed", "NOT_SUBMITTED", str(error))
+    others = [ledger.get(other.submission_key) for other in jobs]
+    ledger.record_statuses([(other.submission_key, failed) for other in others if not other.sends])
+
+
+def _leave_queued(ledger: Ledger, jobs: Sequence[RemoteJob], message: str, sender: str) -> Iterator[RemoteJob]:
     for job in jobs:
-        yield ledger.postpone(job.submission_key, message) if job.state == "submitting" and not job.sends else job
+        yield ledger.postpone(job.submission_key, message, sender, unsent=True)
 
 
 def _is_cancelled(context: dg.AssetExecutionContext) -> bool:

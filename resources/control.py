@@ -225,13 +225,15 @@ def deployment_id(engine: Engine) -> str:
 
     from resources.control_tables import deployments
 
-    with begin(engine) as connection:
+    def find_or_make(connection: Connection) -> str:
         found = connection.execute(sa.select(deployments.c.id)).scalar()
         if found:
             return str(found)
         new = uuid.uuid4().hex
         connection.execute(deployments.insert().values(id=new, created_at=utc_now()))
         return new
+
+    return run_transaction(engine, find_or_make)
 
 
 def utc_now() -> datetime:

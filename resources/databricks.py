@@ -124,6 +124,7 @@ class Databricks(dg.ConfigurableResource):
     def poll(self, jobs: Sequence[RemoteJob], stop_at: float) -> Iterator[tuple[RemoteJob, RemoteStatus]]:
         """How jobs stand: the active runs of a Databricks job by list, and a request each for those that ended."""
         active: dict[str, RemoteStatus] = {}
+        failures: list[ResourceError] = []
         by_job: dict[str, list[RemoteJob]] = {}
         for job in jobs:
             by_job.setdefault(str(job.request["job"]), []).append(job)
@@ -135,9 +136,15 @@ class Databricks(dg.ConfigurableResource):
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="databricks-poll") as pool:
             futures = {pool.submit(self._get_status, job, stop_at): job for job in ended}
             for future in as_completed(futures):
-                status = future.result()
+                try:
+                    status = future.result()
+                except ResourceError as error:
+                    failures.append(error)
+                    continue
                 if status is not None:
                     yield futures[future], status
+        if failures:
+            raise failures[0]
 
     def _list_active(self, jobs: Sequence[RemoteJob], stop_at: float) -> dict[str, RemoteStatus]:
         found: dict[str, RemoteStatus] = {}

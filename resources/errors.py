@@ -94,7 +94,8 @@ class JobOutstanding(ResourceError):
         self.submission_key = submission_key
         self.url = url
         super().__init__(
-            f"Remote job {submission_key} is still under way ({url or 'not yet started'}) with other parameters. "
+            f"Remote job {submission_key} is still under way ({url or 'not yet started'}), with other parameters or "
+            "beside one that failed. "
             "Cancel it (cancel the run that waits for it), or wait until it has ended."
         )
 

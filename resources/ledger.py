@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from resources.control import deployment_id, run_transaction, utc_now
 from resources.control_tables import remote_jobs as table
-from resources.errors import JobOutstanding
 from resources.ledger_rows import (
     SUBMITTER_LEASE,
+    identify,
     insert_job,
     insert_successors,
-    list_tips,
     select_group,
     select_job,
     select_latest,
+    take_up_group,
     to_job,
     update_job,
 )
@@ -86,7 +87,7 @@ class Ledger:
         Raises:
             JobOutstanding: jobs with other requests are under way.
         """
-        taken_up = _take_up(connection, asset, partition, [_identify(r) for r in requests], run_id, backfill_id)
+        taken_up = take_up_group(connection, asset, partition, [identify(r) for r in requests], run_id, backfill_id)
         if taken_up:
             return taken_up
         now = utc_now()
@@ -98,6 +99,7 @@ class Ledger:
                 request=request,
                 sendable_at=now + SUBMITTER_LEASE,
                 deadline_at=now + deadline,
+                created_at=now,
                 asset=asset,
                 collecting_asset=collecting_asset,
                 partition=partition,
@@ -127,7 +129,7 @@ class Ledger:
         Raises:
             JobOutstanding: jobs with another identity are under way.
         """
-        return _take_up(connection, asset, partition, [identity], run_id, backfill_id)
+        return take_up_group(connection, asset, partition, [identity], run_id, backfill_id)
 
     @_transaction
     def record_sending(
@@ -144,7 +146,10 @@ class Ledger:
         """
         change = table.update().where(table.c.submission_key == submission_key, table.c.state == "submitting")
         if exclusive:
-            change = change.where((table.c.sender == sender) | (table.c.submitter_lease_until <= utc_now()))
+            change = change.where(
+                # One that sent it already waits as the others do: its request may still be on its way.
+                ((table.c.sender == sender) & (table.c.sends == 0)) | (table.c.submitter_lease_until <= utc_now())
+            )
         lease = utc_now() + SUBMITTER_LEASE
         values = {"sends": table.c.sends + 1, "submitter_lease_until": lease, "sender": sender}
         return select_job(connection, submission_key) if connection.execute(change.values(**values)).rowcount else None
@@ -157,11 +162,22 @@ class Ledger:
         return bool(connection.execute(change.values(submitter_lease_until=utc_now() + SUBMITTER_LEASE)).rowcount)
 
     @_transaction
-    def postpone(self, connection: Connection, submission_key: str, message: str) -> RemoteJob:
-        """Note that the service had no room for a job: it was not taken, and may be sent again after a while."""
-        refusals = select_job(connection, submission_key).refusals + 1
+    def postpone(
+        self, connection: Connection, submission_key: str, message: str, sender: str, *, unsent: bool = False
+    ) -> RemoteJob:
+        """Note that the service had no room for a job: what its sender sent last was not taken.
+
+        Args:
+            unsent: only where nobody has sent it yet.
+
+        What had been sent before may be there all the same: only that one send is taken back.
+        """
+        job = select_job(connection, submission_key)
+        if job.state != "submitting" or job.sender != sender or (unsent and job.sends):
+            return job
+        refusals = job.refusals + 1
         wait = min(_FIRST_WAIT * 2 ** min(refusals - 1, 10), _LONGEST_WAIT)
-        values = {"sends": 0, "sender": None, "refusals": refusals, "message": message}
+        values = {"sends": max(job.sends - 1, 0), "sender": None, "refusals": refusals, "message": message}
         update_job(connection, submission_key, submitter_lease_until=utc_now() + wait, **values)
         return select_job(connection, submission_key)
 
@@ -197,6 +213,16 @@ class Ledger:
         return select_job(connection, submission_key)
 
     @_transaction
+    def record_stray(self, connection: Connection, submission_key: str, run: RemoteRun) -> RemoteJob:
+        """Note that a job that has ended here runs at the service all the same, and is to be cancelled there."""
+        job = select_job(connection, submission_key)
+        if job.remote_id is None:
+            reason = job.cancel_reason or job.message or "It had ended before it was submitted."
+            values = {"remote_id": run.remote_id, "url": run.url, "submitted_at": utc_now(), "cancel_reason": reason}
+            update_job(connection, submission_key, state="running", ended_at=None, **values)
+        return select_job(connection, submission_key)
+
+    @_transaction
     def record_statuses(self, connection: Connection, statuses: Sequence[tuple[str, RemoteStatus]]) -> list[RemoteJob]:
         """Note how jobs stand, in one transaction. Returns those that have just ended.
 
@@ -212,10 +238,17 @@ class Ledger:
             job = select_job(connection, submission_key)
             if not job.outstanding:
                 continue
+            if job.cancel_reason is not None and status.next_requests:
+                # Cancelled while it was judged: what it left undone will not follow.
+                status = replace(status, state="cancelled", message=job.cancel_reason, next_requests=())
             facts = json.dumps({**job.facts, **status.facts}, sort_keys=True)
-            values: dict[str, Any] = {"polled_at": utc_now(), "remote_state": status.remote_state, "facts": facts}
+            values: dict[str, Any] = {
+                "polled_at": utc_now(),
+                "remote_state": _storable(status.remote_state)[:100],
+                "facts": facts,
+            }
             if status.state != "running":
-                values |= {"state": status.state, "message": status.message, "ended_at": utc_now()}
+                values |= {"state": status.state, "message": _storable(status.message), "ended_at": utc_now()}
             update_job(connection, submission_key, **values)
             if status.state != "running":
                 insert_successors(connection, self._deployment, job, status)
@@ -235,6 +268,14 @@ class Ledger:
         wanted = (table.c.submission_key == submission_key) & table.c.state.in_(OUTSTANDING)
         connection.execute(table.update().where(wanted, table.c.cancel_reason.is_(None)).values(cancel_reason=reason))
         return select_job(connection, submission_key)
+
+    @_transaction
+    def request_cancels(self, connection: Connection, reasons: Mapping[str, str]) -> None:
+        """As `request_cancel`, for many jobs at once: submission key -> reason."""
+        for submission_key, reason in reasons.items():
+            wanted = (table.c.submission_key == submission_key) & table.c.state.in_(OUTSTANDING)
+            change = table.update().where(wanted, table.c.cancel_reason.is_(None))
+            connection.execute(change.values(cancel_reason=reason))
 
     @_transaction
     def request_collect(
@@ -314,35 +355,9 @@ class Ledger:
             return [to_job(row) for row in connection.execute(query).mappings()]
 
 
-def _identify(request: Mapping[str, Any]) -> str:
-    return str(request["identity"]) if "identity" in request else json.dumps(dict(request), sort_keys=True)
-
-
-def _take_up(
-    connection: Connection, asset: str, partition: str, wanted: Sequence[str], run_id: str, backfill_id: str | None
-) -> list[RemoteJob]:
-    last = select_latest(connection, (table.c.asset == asset) & (table.c.partition == partition))
-    if last is None:
-        return []
-    group = select_group(connection, last.group_key) or [last]
-    same = {_identify(job.request) for job in group if job.parent_key is None} == set(wanted)
-    outstanding = [job for job in group if job.outstanding]
-    if outstanding and not same:
-        raise JobOutstanding(outstanding[0].submission_key, outstanding[0].url)
-    cancelled = any(job.cancel_reason is not None for job in group)
-    useful = all(job.outstanding or _is_uncollected(job) for job in list_tips(group))
-    if not same or cancelled or not useful:
-        if outstanding and not useful:
-            # A part has failed for good: what is still under way is paid for, and its result is kept.
-            raise JobOutstanding(outstanding[0].submission_key, outstanding[0].url)
-        return []
-    for job in outstanding:
-        update_job(connection, job.submission_key, run_id=run_id, backfill_id=backfill_id)
-    return select_group(connection, last.group_key) or [select_job(connection, last.submission_key)]
-
-
-def _is_uncollected(job: RemoteJob) -> bool:
-    return job.state == "succeeded" and job.collected_at is None
+def _storable(text: str | None) -> str:
+    """What every database takes: no NUL, no half of a surrogate pair."""
+    return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _note_running(connection: Connection, remote_state: str, keys: Sequence[str]) -> None:
@@ -351,5 +366,5 @@ def _note_running(connection: Connection, remote_state: str, keys: Sequence[str]
     # One statement, run for many keys at once: such a one takes no list of states.
     outstanding = sa.or_(*(table.c.state == state for state in OUTSTANDING))
     change = table.update().where(table.c.submission_key == sa.bindparam("key"), outstanding)
-    values = {"polled_at": utc_now(), "remote_state": remote_state}
+    values = {"polled_at": utc_now(), "remote_state": _storable(remote_state)[:100]}
     connection.execute(change.values(**values), [{"key": key} for key in keys])

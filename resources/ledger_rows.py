@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.control import utc_now
 from resources.control_tables import remote_jobs as table
+from resources.errors import JobOutstanding
 from resources.remote_jobs import RemoteJob, RemoteStatus
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def insert_job(
     request: Mapping[str, Any],
     sendable_at: datetime,
     deadline_at: datetime,
+    created_at: datetime | None = None,
     **values: Any,
 ) -> RemoteJob:
     """Write the intent of a job as the next attempt of its asset's partition.
@@ -33,6 +35,7 @@ def insert_job(
     Args:
         deployment: this deployment's id; it keeps the tokens of two deployments apart.
         sendable_at: until then only its sender may send it.
+        created_at: None: now.
         values: the other columns; without a group_key it is the first of a group of its own.
     """
     import sqlalchemy as sa
@@ -49,7 +52,7 @@ def insert_job(
             attempt=attempt,
             request=json.dumps(dict(request), sort_keys=True),
             state="submitting",
-            created_at=utc_now(),
+            created_at=created_at or utc_now(),
             sends=0,
             submitter_lease_until=sendable_at,
             deadline_at=deadline_at,
@@ -67,7 +70,9 @@ def insert_successors(connection: Connection, deployment: str, job: RemoteJob, s
         for name in ("asset", "collecting_asset", "partition", "service", "max_tries", "run_id", "backfill_id")
     }
     common |= {"group_key": job.group_key, "parent_key": job.submission_key, "sender": None}
-    whole = job.deadline_at - job.created_at
+    # One that waited for room was made later, with the deadline of the first.
+    first = (select_group(connection, job.group_key) or [job])[0]
+    whole = first.deadline_at - first.created_at
     successors = []
     if status.requeue_after is not None and job.cancel_reason is None:
         # Waiting for room is no try, and does not move the deadline.
@@ -141,7 +146,8 @@ def select_latest(connection: Connection, condition: ColumnElement[bool]) -> Rem
 
 def select_group(connection: Connection, group_key: str) -> list[RemoteJob]:
     """The jobs that make one result together, first attempt first."""
-    query = table.select().where(table.c.group_key == group_key).order_by(table.c.attempt)
+    whole = (table.c.group_key == group_key) | (table.c.submission_key == group_key)
+    query = table.select().where(whole).order_by(table.c.attempt)
     return [to_job(row) for row in connection.execute(query).mappings()]
 
 
@@ -165,3 +171,41 @@ def to_job(row: RowMapping) -> RemoteJob:
             "facts": json.loads(values["facts"] or "{}"),
         }
     )
+
+
+def identify(request: Mapping[str, Any]) -> str:
+    """What tells a request from others: its own `identity`, or all that it holds."""
+    return str(request["identity"]) if "identity" in request else json.dumps(dict(request), sort_keys=True)
+
+
+def take_up_group(
+    connection: Connection, asset: str, partition: str, wanted: Sequence[str], run_id: str, backfill_id: str | None
+) -> list[RemoteJob]:
+    """The latest group of an asset's partition, where its jobs are still to be used; see `Ledger.open_jobs`.
+
+    Raises:
+        JobOutstanding: other jobs of the partition are under way.
+    """
+    last = select_latest(connection, (table.c.asset == asset) & (table.c.partition == partition))
+    if last is None:
+        return []
+    group = select_group(connection, last.group_key) or [last]
+    same = {identify(job.request) for job in group if job.parent_key is None} == set(wanted)
+    outstanding = [job for job in group if job.outstanding]
+    if outstanding and not same:
+        raise JobOutstanding(outstanding[0].submission_key, outstanding[0].url)
+    cancelled = any(job.cancel_reason is not None for job in group)
+    useful = all(job.outstanding or _is_uncollected(job) for job in list_tips(group))
+    if not same or cancelled or not useful:
+        paid = [job for job in outstanding if job.cancel_reason is None or not useful]
+        if paid:
+            # A part has failed for good, or was cancelled: what is still under way is paid for.
+            raise JobOutstanding(paid[0].submission_key, paid[0].url)
+        return []
+    for job in outstanding:
+        update_job(connection, job.submission_key, run_id=run_id, backfill_id=backfill_id)
+    return select_group(connection, last.group_key) or [select_job(connection, last.submission_key)]
+
+
+def _is_uncollected(job: RemoteJob) -> bool:
+    return job.state == "succeeded" and job.collected_at is None

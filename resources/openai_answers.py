@@ -79,6 +79,13 @@ class AnswerReader:
             custom_id = record["custom_id"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise BrokenLine(f"{type(error).__name__} in a line of {len(line)} bytes") from None
+        try:
+            return self._read_response(custom_id, record)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # One odd answer must not keep the others of its batch, and all other batches, from being settled.
+            return _reject(str(custom_id), "unreadable", f"the answer has an unexpected form: {error!r}")
+
+    def _read_response(self, custom_id: str, record: Mapping[str, Any]) -> Answer:
         response = record.get("response")
         if not isinstance(response, dict):
             return _read_error(custom_id, record.get("error"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from resources.control import utc_now
 from resources.errors import QuotaExceeded, Refused, ResourceError, Unreachable
 from resources.lake import Lake
 from resources.openai_client import SERVICE, build_client, translated
@@ -36,6 +37,14 @@ _READY = frozenset({"processed", "uploaded", "none", ""})
 _DAY_SECONDS = 86_400
 _PATIENCE = 5
 """How often a file that comes incomplete is read again before what came counts as all there is."""
+
+
+_NOT_YET_VISIBLE = timedelta(minutes=10)
+"""How long a batch that was just made may be unknown to the service that made it."""
+
+
+class AnswersGone(Refused):
+    """A file of answers that the service has no longer."""
 
 
 class OpenAIBatch(dg.ConfigurableResource):
@@ -200,7 +209,9 @@ class OpenAIBatch(dg.ConfigurableResource):
             if remote_id not in found:
                 continue
             batch = found[remote_id]
-            if batch is None:
+            if batch is None and _is_young(job):
+                yield job, RemoteStatus("running", "NOT_FOUND")  # not visible everywhere yet
+            elif batch is None:
                 # Batches are forgotten, and people delete resources: waiting on would be for ever.
                 where = OPENAI_ENDPOINT.read()
                 message = f"{SERVICE} at {where} does not know batch {remote_id}, or no longer."
@@ -268,22 +279,33 @@ class OpenAIBatch(dg.ConfigurableResource):
             return describe_failure(batch, job.refusals)
         incomplete = int(job.facts.get("incomplete_reads", 0))
         try:
-            settled = settle_batch(self.lake, job, batch, self._download, lenient=incomplete >= _PATIENCE)
+            try:
+                settled = settle_batch(self.lake, job, batch, self._download, lenient=incomplete >= _PATIENCE)
+            except AnswersGone:
+                # Another tick may have settled it meanwhile, and deleted the files: then the lake has its answers.
+                settled = settle_batch(self.lake, job, batch, self._download, lenient=True)
         except IncompleteDownload as error:
             address = OPENAI_ENDPOINT.read()
             problems.append(Unreachable(SERVICE, address, f"{error}; it is read again", "the network"))
-            return RemoteStatus("running", batch.status, facts={"incomplete_reads": incomplete + 1})
-        except Refused as error:
+            return RemoteStatus("running", batch.status, facts={"incomplete_reads": incomplete + 1}, settling=True)
+        except AnswersGone as error:
             return RemoteStatus("failed", batch.status, f"The answers of batch {batch.id} cannot be read: {error}")
         except ResourceError as error:
+            # The lake's no, a key that was changed: the answers are paid for, and there until their files expire.
             problems.append(error)
-            return RemoteStatus("running", batch.status)
+            return RemoteStatus("running", batch.status, settling=True)
         self._delete_files(batch)
         return _describe_end(job, status, settled)
 
     def _download(self, file_id: str) -> Iterator[bytes]:
-        with translated(), self.client.files.with_streaming_response.content(file_id) as response:
-            yield from response.iter_bytes(_BLOCK_BYTES)
+        import openai
+
+        with translated():
+            try:
+                with self.client.files.with_streaming_response.content(file_id) as response:
+                    yield from response.iter_bytes(_BLOCK_BYTES)
+            except openai.NotFoundError as error:
+                raise AnswersGone(SERVICE, OPENAI_ENDPOINT.read(), f"file {file_id} is gone", "its expiry") from error
 
     def _delete_files(self, batch: Batch) -> None:
         """Delete what the lake has; what stays all the same expires."""
@@ -306,3 +328,7 @@ def _describe_end(job: RemoteJob, status: str, settled: Settled) -> RemoteStatus
     elif settled.unanswered:
         state, message = "failed", f"The batch {status} without an answer to any row, as those before it did."
     return RemoteStatus(state, status, message, facts=settled.facts, next_requests=following)
+
+
+def _is_young(job: RemoteJob) -> bool:
+    return job.submitted_at is not None and utc_now() - job.submitted_at < _NOT_YET_VISIBLE

@@ -103,6 +103,7 @@ class RemoteStatus:
         facts: added to the job's facts.
         requeue_after: the service had no room for the job (quota): the same job is sent again after this time, and it
             does not count as a try. With state `failed`.
+        settling: the service has done its part, and its result could not be fetched yet. With state `running`.
         next_requests: requests of further jobs of the same group that have to follow (what this one left undone),
             recorded in the same transaction as its end.
     """
@@ -114,6 +115,7 @@ class RemoteStatus:
     unknown: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     requeue_after: timedelta | None = None
+    settling: bool = False
     next_requests: Sequence[Mapping[str, Any]] = ()
 
 

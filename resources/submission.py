@@ -41,10 +41,12 @@ def submit_job(
     held = ledger.record_sending(key, sender, exclusive=not service.resends_safely)
     if held is None:
         return ledger.get(key)
+    asked = False
     try:
         with _keep_lease(ledger, key, sender):
             # What has been sent before may be there, and is then found by our key.
             found = service.find(held) if held.sends > 1 and not service.resends_safely else None
+            asked = not service.resends_safely
             facts = service.prepare(held) if found is None else {}
             if facts:
                 held = ledger.record_facts(key, facts)
@@ -53,9 +55,11 @@ def submit_job(
                 return ledger.get(key)
             found = service.submit(held)
     except QuotaExceeded as error:
-        return ledger.postpone(key, str(error))
+        return ledger.postpone(key, str(error), sender)
     except Refused as error:
-        ledger.record_ended(key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
+        # A no to our question, or to a second send, says nothing about what was sent before.
+        if held.sends == 1 or asked:
+            ledger.record_ended(key, RemoteStatus("failed", "NOT_SUBMITTED", str(error)))
         raise
     except Unreachable as error:
         # After an earlier send nobody knows whether the service has the job: only asking it again can tell.
@@ -65,6 +69,9 @@ def submit_job(
     submitted = ledger.record_submitted(key, found)
     if submitted.remote_id != found.remote_id:
         # It ended, or was sent by somebody else, while our request was under way: ours must not run beside it.
+        if submitted.remote_id is None:
+            # The ledger knows it again, to be cancelled: also when this process ends here.
+            return cancel_job(ledger, service, ledger.record_stray(key, found), "It had ended before it was submitted.")
         service.cancel(replace(held, remote_id=found.remote_id))
     return submitted
 
@@ -81,7 +88,7 @@ def cancel_job(ledger: Ledger, service: RemoteService, job: RemoteJob, reason: s
     if job.remote_id is None:
         found = service.find(job) if job.sends else None
         if found is None:
-            if job.sends and not service.resends_safely and utc_now() < job.submitter_lease_until:
+            if job.sends and utc_now() < job.submitter_lease_until:
                 # A request may be on its way; the sensor looks again when it can no longer arrive.
                 return job
             return ledger.record_ended(job.submission_key, RemoteStatus("cancelled", "NOT_SUBMITTED", reason))

@@ -15,6 +15,7 @@ from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob, RemoteService, RemoteState, RemoteStatus
 from resources.submission import cancel_job, submit_job
 
+_PART = 500
 CANCEL_GRACE = timedelta(minutes=15)
 """How long after its deadline a job may take to stop before it counts as failed whatever the service says."""
 
@@ -48,14 +49,18 @@ def advance_jobs(
     Whatever is not reached is first in the next tick. A service that cannot be reached gives a warning: the ledger
     stays as it is and the next tick tries again.
     """
-    stop_at = time.monotonic() + budget_seconds
+    started = time.monotonic()
+    stop_at = started + budget_seconds
+    # Cancelling and submitting never take the time that polling needs.
+    cancel_until, submit_until = started + budget_seconds / 4, started + budget_seconds / 2
     sender = f"tick-{uuid.uuid4().hex}"
     jobs = ledger.list_outstanding(service.name)
     submitted = polled = ended = 0
+    freed = False
     try:
-        if _cancel_overdue(ledger, service, jobs, now, log):
+        if _cancel_overdue(ledger, service, jobs, now, cancel_until, log):
             jobs = ledger.list_outstanding(service.name)
-        submitted += _submit_meant(ledger, service, jobs, sender, now, stop_at, log)
+        submitted += _submit_meant(ledger, service, jobs, sender, now, submit_until, log)
         if submitted:
             jobs = ledger.list_outstanding(service.name)
         running = [job for job in jobs if job.remote_id is not None]
@@ -64,7 +69,9 @@ def advance_jobs(
             for job, status in service.poll(running, stop_at):
                 if status.unknown:
                     log.warning("%s is in a state this version does not know; polling goes on.", job.submission_key)
-                judged = _judge(job, status)
+                judged = _judge(job, status, now)
+                # One that found no room itself leaves none.
+                freed |= judged.state != "running" and judged.requeue_after is None
                 if judged.next_requests:
                     # What it left undone is on its way to the next job: recorded at once, done once.
                     polled += 1
@@ -76,7 +83,8 @@ def advance_jobs(
             polled += len(statuses)
             ended += _record(ledger, statuses, log)
         if ended:
-            ledger.wake_postponed(service.name)
+            if freed:
+                ledger.wake_postponed(service.name)
             # A failure may have left the intent of its next try, and an end room for others.
             meant = ledger.list_outstanding(service.name)
             submitted += _submit_meant(ledger, service, meant, sender, max(now, utc_now()), stop_at, log)
@@ -86,14 +94,22 @@ def advance_jobs(
 
 
 def _record(ledger: Ledger, statuses: Sequence[tuple[str, RemoteStatus]], log: Logger | LoggerAdapter) -> int:
-    jobs = ledger.record_statuses(statuses)
-    for job in jobs:
-        log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
-    return len(jobs)
+    count = 0
+    # In parts: on a busy PostgreSQL a long transaction would lose to shorter ones again and again.
+    for start in range(0, len(statuses), _PART):
+        for job in ledger.record_statuses(statuses[start : start + _PART]):
+            count += 1
+            log.info("%s ended: %s (%s) %s", job.submission_key, job.state, job.remote_state, job.url or "")
+    return count
 
 
-def _judge(job: RemoteJob, status: RemoteStatus) -> RemoteStatus:
+def _judge(job: RemoteJob, status: RemoteStatus, now: datetime) -> RemoteStatus:
     """The service's word in the light of what was asked of it: a job stopped at its deadline has failed."""
+    if status.state == "running" and not status.settling and now > job.deadline_at + CANCEL_GRACE:
+        reason = job.cancel_reason or f"{_DEADLINE} of {job.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
+        return RemoteStatus(
+            "failed", status.remote_state, f"{reason} The service did not stop the job.", facts=status.facts
+        )
     if status.state != "cancelled" or job.cancel_reason is None:
         return status
     state: RemoteState = "failed" if job.cancel_reason.startswith(_DEADLINE) else "cancelled"
@@ -104,10 +120,17 @@ _DEADLINE = "The deadline"
 
 
 def _cancel_overdue(
-    ledger: Ledger, service: RemoteService, jobs: Sequence[RemoteJob], now: datetime, log: Logger | LoggerAdapter
+    ledger: Ledger,
+    service: RemoteService,
+    jobs: Sequence[RemoteJob],
+    now: datetime,
+    stop_at: float,
+    log: Logger | LoggerAdapter,
 ) -> int:
     count = 0
     for job in jobs:
+        if time.monotonic() > stop_at:
+            break
         reason = job.cancel_reason
         if reason is None and now > job.deadline_at:
             reason = f"{_DEADLINE} of {job.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
@@ -120,7 +143,8 @@ def _cancel_overdue(
         except ResourceError as error:
             # One job that cannot be cancelled must not keep the others from being looked at.
             log.warning("%s could not be cancelled: %s", job.submission_key, error)
-        if now > job.deadline_at + CANCEL_GRACE:
+        # Of one that the service has, its word comes first: it may have ended well long ago.
+        if job.remote_id is None and now > job.deadline_at + CANCEL_GRACE:
             gone = RemoteStatus("failed", job.remote_state or "UNKNOWN", f"{reason} The service did not stop the job.")
             ledger.record_ended(job.submission_key, gone)
     return count
@@ -138,7 +162,8 @@ def _submit_meant(
     """Submit jobs whose intent is in the ledger, but no answer: their submitter died, they are a retry, or there was
     no room for them."""
     count = 0
-    for job in jobs:
+    # Whoever waits longest first: those that fail slowly must not keep the others from their turn.
+    for job in sorted(jobs, key=lambda job: job.submitter_lease_until):
         meant = job.state == "submitting" and job.cancel_reason is None and now >= job.submitter_lease_until
         if not meant or time.monotonic() > stop_at:
             continue
@@ -146,6 +171,9 @@ def _submit_meant(
             sent = submit_job(ledger, service, job, sender=sender, give_up=False)
         except ResourceError as error:
             log.warning("%s could not be submitted: %s", job.submission_key, error)
+            continue
+        except Exception:
+            log.exception("%s could not be submitted", job.submission_key)
             continue
         if sent.state == "submitting" and sent.refusals > job.refusals:
             log.info("%s: %s", sent.submission_key, sent.message)

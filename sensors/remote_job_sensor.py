@@ -42,8 +42,11 @@ def build_remote_job_sensor(service_key: str) -> dg.SensorDefinition:
         ledger = context.resources.control.ledger
         cancel_abandoned(context.instance, ledger, service, context.log)
         budget = max(1.0, TICK_BUDGET_SECONDS - (time.monotonic() - started))
-        tick = advance_jobs(ledger, service, now=utc_now(), budget_seconds=budget, log=context.log)
-        released = release_runs(context.instance, ledger, context.log)
+        try:
+            tick = advance_jobs(ledger, service, now=utc_now(), budget_seconds=budget, log=context.log)
+        finally:
+            # Whatever becomes of the others: runs whose jobs have ended wait no longer.
+            released = release_runs(context.instance, ledger, context.log)
         requests = list(request_early_runs(ledger, service))
         if not requests:
             return dg.SkipReason(f"{tick.describe()}; {released} waiting runs released.")

@@ -11,15 +11,14 @@ from logging import Logger, LoggerAdapter
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
-from resources.errors import ResourceError
 from resources.ledger import Ledger
-from resources.remote_jobs import RemoteService
-from resources.submission import cancel_job
+from resources.remote_jobs import RemoteJob, RemoteService
 from sensors.tags import CANCELLED, READY, REMOTE_JOB_TAG, WAITING
 
 PARTITION_TAG = "dagster/partition"
 BACKFILL_TAG = "dagster/backfill"
 _BATCH = 500
+_FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def release_runs(instance: dg.DagsterInstance, ledger: Ledger, log: Logger | LoggerAdapter) -> int:
@@ -37,7 +36,7 @@ def release_runs(instance: dg.DagsterInstance, ledger: Ledger, log: Logger | Log
 def cancel_abandoned(
     instance: dg.DagsterInstance, ledger: Ledger, service: RemoteService, log: Logger | LoggerAdapter
 ) -> int:
-    """Cancel the remote jobs of waiting runs and backfills that were cancelled. Returns how many."""
+    """Note that the remote jobs of cancelled runs and backfills are to be cancelled. Returns how many."""
     gone = list(list_waiting_runs(instance, dg.DagsterRunStatus.CANCELED))
     jobs = [job for job in ledger.list_outstanding(service.name) if job.cancel_reason is None]
     # Another run may wait for the same result; the job is its too.
@@ -47,27 +46,34 @@ def cancel_abandoned(
     }
     backfills = {job.backfill_id for job in jobs if job.backfill_id is not None}
     cancelled = {backfill for backfill in backfills if _is_backfill_cancelled(instance, backfill)}
-    abandoned = []
+    runs = _read_statuses(instance, {job.run_id for job in jobs}) if gone or any(_unsent(job) for job in jobs) else {}
+    found = {}
     for job in jobs:
         result = (job.collecting_asset, job.partition)
+        status = runs.get(job.run_id)
         reason = reasons.get(result)
+        if reason is not None and status is not None and status not in _FINISHED:
+            continue  # another run has taken the job up since
         if reason is None and job.backfill_id in cancelled:
             reason = f"Backfill {job.backfill_id} was cancelled."
+        if reason is None and _unsent(job) and status == dg.DagsterRunStatus.CANCELED:
+            # Its process did not live to cancel what it was about to send.
+            reason = f"Run {job.run_id}, which was about to send it, was cancelled."
         if reason is not None and result not in wanted:
-            abandoned.append((job, reason))
-    for job, reason in abandoned:
-        log.info("Cancelling %s: %s", job.submission_key, reason)
-        try:
-            cancel_job(ledger, service, job, reason)
-        except ResourceError as error:
-            # The wish is in the ledger: the next look at the jobs repeats it.
-            log.warning("%s could not be cancelled yet: %s", job.submission_key, error)
+            found[job.submission_key] = reason
+            log.info("Cancelling %s: %s", job.submission_key, reason)
+    # The wishes only: the look at the jobs that follows asks the service, within its budget.
+    ledger.request_cancels(found)
     # A run may have waited for another service: then that one's sensor has to see it too.
     left = ledger.list_awaited(not_cancelled=True) - wanted if gone else set()
     for run in gone:
         if not left.intersection(list_results(run)):
             instance.add_run_tags(run.run_id, {REMOTE_JOB_TAG: CANCELLED})
-    return len(abandoned)
+    return len(found)
+
+
+def _unsent(job: RemoteJob) -> bool:
+    return job.state == "submitting" and job.parent_key is None
 
 
 def request_early_runs(ledger: Ledger, service: RemoteService) -> Iterator[dg.RunRequest]:
@@ -105,6 +111,12 @@ def list_results(run: dg.DagsterRun) -> list[tuple[str, str]]:
     if partition is None:
         return []
     return [(key.to_user_string(), partition) for key in run.asset_selection or ()]
+
+
+def _read_statuses(instance: dg.DagsterInstance, run_ids: set[str]) -> dict[str, dg.DagsterRunStatus]:
+    ids = sorted(run_ids)
+    batches = (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
+    return {run.run_id: run.status for batch in batches for run in instance.get_runs(dg.RunsFilter(run_ids=batch))}
 
 
 def _is_backfill_cancelled(instance: dg.DagsterInstance, backfill_id: str) -> bool:

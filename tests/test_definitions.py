@@ -29,6 +29,12 @@ GROUPS = {
         "ml/scores/sales_forecast",
         "database/shop/main/Predictions",
     },
+    "text": {
+        "ml/text_scores/feedback_sentiment_job",
+        "ml/text_scores/feedback_sentiment",
+        "database/shop/main/Feedback/feedback_sentiment",
+    },
+    "anomalies": {"ml/anomalies/sensor_readings", "database/shop/main/adfml_anomalies"},
 }
 
 
@@ -92,6 +98,8 @@ def test_every_pipeline_of_the_patterns_has_its_folder() -> None:
         "PL_ML_Training_Databricks",
         "PL_ML_Scoring_Databricks",
         "PL_EndToEnd_ML_Workflow",
+        "PL_BatchAIScoring",
+        "PL_DetectAnomalies",
     }
 
 
@@ -106,7 +114,7 @@ def test_loading_touches_no_network_no_database_and_no_setting() -> None:
         "print(len(defs().get_repository_def().asset_graph.get_all_asset_keys()))\n"
         "import sys\n"
         "heavy = {'pandas', 'databricks', 'dagster_databricks', 'mlflow', 'azure.ai.ml', 'openai'}\n"
-        "heavy |= {'ibis', 'duckdb', 'sklearn'}\n"
+        "heavy |= {'ibis', 'duckdb', 'sklearn', 'httpx', 'matplotlib', 'jsonschema_rs'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -51,7 +51,7 @@ def test_a_job_under_way_is_taken_up_not_doubled(ledger: Ledger) -> None:
     again = open_job(ledger, run_id="another run")
     assert (again.submission_key, again.remote_id, again.run_id) == (first.submission_key, "77", "another run")
     with pytest.raises(
-        JobOutstanding, match=r"ml/m_job\|1\|1 is still under way \(http://page\) with other parameters"
+        JobOutstanding, match=r"ml/m_job\|1\|1 is still under way \(http://page\), with other parameters"
     ):
         open_job(ledger, {"job": "train", "parameters": {"a": "2"}})
 

@@ -58,7 +58,7 @@ class ArchivePlan:
     concurrency: int = 10
     mismatches: Mismatches = "fail"
     watermarks_in: Literal["control", "source"] = "control"
-    secrets: DatabaseSecrets = DatabaseSecrets()
+    secrets: DatabaseSecrets = field(default_factory=DatabaseSecrets)
     adf_pipeline: str | None = None
     owners: tuple[str, ...] = ()
 
@@ -70,7 +70,10 @@ class ArchivePlan:
     def open_server(self, databases: Databases) -> Server:
         """The database as a source."""
         return open_server(
-            databases.engine(self.database, self.secrets), self.database, database_setting(self.database), self.mismatches
+            databases.engine(self.database, self.secrets),
+            self.database,
+            database_setting(self.database),
+            self.mismatches,
         )
 
     def open_run(

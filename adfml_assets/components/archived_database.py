@@ -24,10 +24,10 @@ from adfml_assets.new_tables import build_new_tables_job, list_new_tables
 from resources.control import utc_now
 from resources.database import Databases
 from resources.parquet_files import ParquetOptions
+from resources.secret_values import DatabaseSecrets
 from resources.servers.base import Mismatches, TableName, Watermark, WatermarkKind
 from resources.servers.opening import open_server
 from resources.servers.patterns import TablePatterns
-from resources.secret_values import DatabaseSecrets
 from resources.settings import database_setting
 from sensors.new_tables_sensor import build_new_tables_sensor
 

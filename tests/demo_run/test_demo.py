@@ -47,7 +47,7 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
     done = run_demo(folder, "--customers", "120")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "DIFFERS" not in done.stdout
-    assert done.stdout.count("agrees") == 8
+    assert done.stdout.count("agrees") == 10
     assert "make ui" in done.stdout
     assert processes_of(folder) == []
     home = folder / "sample-120-7"
@@ -60,6 +60,10 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
     assert shop.execute("SELECT DISTINCT ModelName, ModelVersion, ModelAlias FROM Predictions").fetchall() == [
         ("sales_forecast", "1", "champion")
     ]
+    (asked, judged) = shop.execute("SELECT count(*), count(Sentiment) FROM Feedback").fetchone()
+    assert 0 < judged <= asked
+    (found,) = shop.execute("SELECT count(*) FROM adfml_anomalies WHERE IsAnomaly").fetchone()
+    assert found > 0
     shop.close()
 
 
@@ -71,7 +75,7 @@ def test_a_second_demo_repeats_nothing(folder: Path) -> None:
     if "done " in done.stdout:
         assert not re.search("done .*ml/models/sales_forecast", done.stdout), "midnight: only the new day is made"
     else:
-        assert done.stdout.count("everything is there already") == 2
+        assert done.stdout.count("everything is there already") == 3
         now = {path: path.stat().st_mtime_ns for path in (folder / "sample-120-7/lake").rglob("*.parquet")}
         assert now == files
     assert processes_of(folder) == []

@@ -68,7 +68,7 @@ def test_a_job_without_room_waits_longer_each_time_and_is_woken_by_an_end(ledger
     waits = []
     for _ in range(7):
         ledger.record_sending(job.submission_key, "run")
-        postponed = ledger.postpone(job.submission_key, "token limit")
+        postponed = ledger.postpone(job.submission_key, "token limit", "run")
         waits.append(round((postponed.submitter_lease_until - utc_now()).total_seconds()))
     assert (postponed.state, postponed.sends, postponed.refusals) == ("submitting", 0, 7)
     assert waits == [30, 60, 120, 240, 480, 900, 900]

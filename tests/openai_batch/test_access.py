@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from resources.control import utc_now
 from resources.errors import Refused, SettingMissing, Unreachable
 from resources.openai_batch import OpenAIBatch
 from resources.submission import submit_job
@@ -80,7 +82,11 @@ def test_a_batch_the_service_does_not_know_has_failed(bench: Bench) -> None:
     from dataclasses import replace
 
     (job,) = bench.ask(make_feedback(2))
-    ((_, status),) = bench.service.poll([replace(job, remote_id="batch_gone")], time.monotonic() + 10)
+    gone = replace(job, remote_id="batch_gone")
+    ((_, status),) = bench.service.poll([gone], time.monotonic() + 10)
+    assert status.state == "running", "it was made a moment ago, and may not be visible everywhere yet"
+    old = replace(gone, submitted_at=utc_now() - timedelta(minutes=11))
+    ((_, status),) = bench.service.poll([old], time.monotonic() + 10)
     assert (status.state, status.remote_state, status.transient) == ("failed", "NOT_FOUND", False)
 
 
