@@ -42,7 +42,7 @@ def build_spec(template: str) -> RequestSpec:
     from adfml_assets.text import batch_assets
 
     engine = OpenAIBatchEngine(
-        deployment="gpt-4o-mini", template=template, schema=_SCHEMA, system="You judge feedback."
+        deployment="gpt-4o-mini", template=template, answer_schema=_SCHEMA, system="You judge feedback."
     )
     declaration = ScoredText("feedback", "shop.main.Feedback", ["Id"], "Text", engine)
     return batch_assets.build_spec(declaration, engine, Path())

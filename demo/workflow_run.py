@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import TimeoutExpired
@@ -68,7 +69,10 @@ def run_groups(
     from adfml_assets.definitions import defs
     from adfml_assets.workflow import choose_partitions, find_missing, launch_backfill
 
-    graph = defs().get_repository_def().asset_graph
+    with warnings.catch_warnings():
+        # Of Dagster's own making: it copies assets and sensors with parameters it calls beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        graph = defs().get_repository_def().asset_graph
     selected = {key for key in graph.materializable_asset_keys if graph.get(key).group_name in groups}
     missing = find_missing(instance, graph, choose_partitions(graph, selected, day=day, version=""), refresh=False)
     if not missing:

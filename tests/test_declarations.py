@@ -96,7 +96,7 @@ attributes:
     service: openai_batch
     deployment: gpt-4o-mini
     template: "{{ row }}"
-    schema: {type: object}
+    answer_schema: {type: object}
 """
 
 

@@ -39,8 +39,8 @@ class OpenAIBatchEngine(dg.Resolvable):
         service: `openai_batch`.
         deployment: the deployment of type Global Batch or Data Zone Batch.
         template: what the model is asked of a row: a Jinja2 template over the table's columns. NULL becomes nothing.
-        schema: the JSON schema of an answer, written out or as a file beside the defs.yaml. An object; the service is
-            asked for answers that obey it (structured output), and those that do not are rejected.
+        answer_schema: the JSON schema of an answer, written out or as a file beside the defs.yaml. An object; the
+            service is asked for answers that obey it (structured output), and those that do not are rejected.
         system: the system message, the same for every row; none: there is none.
         max_output_tokens: an answer longer than this is cut off and rejected.
         temperature: None: the model's own; models that reason take no other.
@@ -58,7 +58,7 @@ class OpenAIBatchEngine(dg.Resolvable):
 
     deployment: str
     template: Annotated[str, _VERBATIM]
-    schema: Annotated[Mapping[str, Any] | str, _VERBATIM]
+    answer_schema: Annotated[Mapping[str, Any] | str, _VERBATIM]
     service: Literal["openai_batch"] = "openai_batch"
     system: Annotated[str | None, _VERBATIM] = None
     max_output_tokens: int = 500

@@ -41,7 +41,7 @@ class SchemaInvalid(AdfmlError):
     def __init__(self, declaration: str, reason: str) -> None:
         self.declaration = declaration
         self.reason = reason
-        super().__init__(f"{declaration}: engine.schema cannot be used: {reason}")
+        super().__init__(f"{declaration}: engine.answer_schema cannot be used: {reason}")
 
 
 @dataclass(frozen=True)

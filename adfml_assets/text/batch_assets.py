@@ -84,7 +84,7 @@ def build_spec(declaration: "ScoredText", engine: "OpenAIBatchEngine", folder: P
         TemplateInvalid, SchemaInvalid, EngineInvalid: it cannot work.
     """
     name = f"Scored text {declaration.name}"
-    schema = load_schema(name, engine.schema, folder)
+    schema = load_schema(name, engine.answer_schema, folder)
     parse_reference(declaration.source)
     taken = {*RESERVED, *_REJECT_COLUMNS, *(field.lower() for field in schema.columns)}
     for problem, field, text in (

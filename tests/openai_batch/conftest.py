@@ -72,7 +72,7 @@ def declare(**more: Any) -> ScoredText:
     engine = {
         "deployment": "gpt-4o-mini",
         "template": TEMPLATE,
-        "schema": SCHEMA,
+        "answer_schema": SCHEMA,
         # The service hits rows that it has not seen before: no two tests ask the same.
         "system": f"You judge feedback. {uuid.uuid4().hex}",
         "price": PRICE,

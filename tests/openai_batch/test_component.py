@@ -190,10 +190,10 @@ def test_a_column_that_is_not_there_is_said_before_anything_is_sent(bench: Bench
     [
         ({"template": "{{ Text"}, TemplateInvalid, "line 1"),
         ({"template": "What is this?"}, TemplateInvalid, "names no column"),
-        ({"schema": {"type": "array"}}, SchemaInvalid, "type: object"),
-        ({"schema": "nowhere.json"}, SchemaInvalid, "nowhere.json"),
-        ({"schema": {"type": "object", "properties": {"x": {"type": "strnig"}}}}, SchemaInvalid, "strnig"),
-        ({"schema": {"type": "object", "properties": {"Model": {"type": "string"}}}}, SchemaInvalid, "Model"),
+        ({"answer_schema": {"type": "array"}}, SchemaInvalid, "type: object"),
+        ({"answer_schema": "nowhere.json"}, SchemaInvalid, "nowhere.json"),
+        ({"answer_schema": {"type": "object", "properties": {"x": {"type": "strnig"}}}}, SchemaInvalid, "strnig"),
+        ({"answer_schema": {"type": "object", "properties": {"Model": {"type": "string"}}}}, SchemaInvalid, "Model"),
         ({"key": []}, EngineInvalid, "at least one column"),
         ({"key": ["Sentiment"]}, EngineInvalid, "may be none of"),
         ({"rows_per_shard": 100_001}, EngineInvalid, "rows_per_shard"),
@@ -216,7 +216,7 @@ def test_a_wrong_declaration_is_told_when_it_is_loaded(
 
 def test_a_schema_may_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "answer.json").write_text(json.dumps(SCHEMA))
-    declaration = declare(schema="answer.json")
+    declaration = declare(answer_schema="answer.json")
     assert len(build_batch_assets(declaration, declaration.engine, tmp_path)) == 2  # type: ignore[arg-type]
 
 
@@ -226,7 +226,7 @@ def test_what_is_meant_for_the_model_is_left_as_it_is_written(bench: Bench) -> N
         "service": "openai_batch",
         "deployment": "gpt-4o-mini",
         "template": "{{ Country }}: {{ Text }}",
-        "schema": {"type": "object", "properties": {"stars": {"type": "string", "enum": ["1", "2"]}}},
+        "answer_schema": {"type": "object", "properties": {"stars": {"type": "string", "enum": ["1", "2"]}}},
         "system": "{{ in double braces }}",
     }
     fields = {"name": "feedback", "source": "shop.main.Feedback", "key": ["Id"], "text": "Text", "engine": engine}
