@@ -182,13 +182,14 @@ class Databricks(dg.ConfigurableResource):
     def _read_error(self, run: Run) -> str | None:
         """What the failed task itself said: its error, else the end of its log."""
         from databricks.sdk.errors.base import DatabricksError
+        from requests import RequestException
 
         for task in reversed(run.tasks or []):
             if task.run_id is None:
                 continue
             try:
                 output = self.client.jobs.get_run_output(task.run_id)
-            except DatabricksError:
+            except (DatabricksError, RequestException, TimeoutError):
                 continue
             text = output.error or (output.logs or "").strip()[-_MESSAGE_CHARACTERS:]
             if text:
