@@ -136,13 +136,25 @@ class Lake(dg.ConfigurableResource):
         return delete_staged(local, is_abandoned) if local else 0
 
     @contextmanager
+    def create_file(self, path: str) -> Iterator[NewFile]:
+        """A file to stream bytes into, in constant memory: it is there, whole, when the block ends, else not at all.
+
+        Raises:
+            UnsafePath, StorageFull, Unreachable, Refused: as for every write.
+        """
+        container, key = split_path(path)
+        store = self._store_to_write(container)
+        with open_new(store, key, lambda: self._explain(path), self._local_path(path)) as file:
+            yield file
+
+    @contextmanager
     def write_parquet(self, path: str, schema: pa.Schema) -> Iterator[ParquetSink]:
         """Stream record batches into one Parquet file.
 
         The file becomes visible when the block ends; on an exception or a crash nothing is visible and a file that
         was there before stays as it was.
         """
-        with self._open_new(path) as remote:
+        with self.create_file(path) as remote:
             counting = CountingFile(remote)
             writer = build_writer(counting, schema, {"compression": self.compression})
             sink = ParquetSink(path, schema, writer)
@@ -171,7 +183,7 @@ class Lake(dg.ConfigurableResource):
         """
         if options is None:
             options = ParquetOptions(compression=self.compression)  # type: ignore[arg-type]  # checked there
-        with write_parts(build_path, schema, options, self._open_new, self.delete) as sink:
+        with write_parts(build_path, schema, options, self.create_file, self.delete) as sink:
             yield sink
 
     def write_table(self, path: str, table: pa.Table) -> WrittenFile:
@@ -310,13 +322,6 @@ class Lake(dg.ConfigurableResource):
             ensure_container(store, read_address(), container, self._credential)
             self._ready.add(container)
         return store
-
-    @contextmanager
-    def _open_new(self, path: str) -> Iterator[NewFile]:
-        container, key = split_path(path)
-        store = self._store_to_write(container)
-        with open_new(store, key, lambda: self._explain(path), self._local_path(path)) as file:
-            yield file
 
     def _local_path(self, path: str) -> Path | None:
         address = read_address()

@@ -112,7 +112,7 @@ class _OpenShard:
     def __init__(self, lake: Lake, path: str) -> None:
         self._stack = ExitStack()
         # The lake's own way to a file that is visible whole or not at all.
-        self._file = self._stack.enter_context(lake._open_new(path))
+        self._file = self._stack.enter_context(lake.create_file(path))
         self._path = path
         self.rows = self.bytes = 0
 
