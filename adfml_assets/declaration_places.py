@@ -26,6 +26,10 @@ class Place:
     owner: type
     services: tuple[str, ...] = ()
 
+    def descend(self, field: str) -> Place:
+        """The place of a field below this one, such as `fit.window_days`."""
+        return dataclasses.replace(self, location=(*self.location, *field.split(".")))
+
 
 def find_place(component: type, location: Location, declared: Any) -> Place | None:
     """The place of a mistake that pydantic found; None: it is about an alternative that was not meant.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adfml_assets.declaration_places import Location, Place, find_place
-from adfml_assets.errors import AdfmlError
+from adfml_assets.errors import AdfmlError, DeclarationInvalid
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,27 @@ def _check_document(file: Path, document: Any) -> Iterator[Mistake]:
         TypeAdapter(component).validate_json(json.dumps(declared.get("attributes") or {}), strict=True)
     except ValidationError as error:
         for found in error.errors(include_url=False):
-            place = find_place(component, found["loc"], declared.get("attributes"))
-            if place is None or (isinstance(found["input"], str) and "{{" in found["input"]):
+            place, value = find_place(component, found["loc"], declared.get("attributes")), found["input"]
+            if place is not None and (refused := _find_refused(found)):
+                place, value = place.descend(refused.field), refused.found
+            if place is None or (isinstance(value, str) and "{{" in value):
                 continue  # of an alternative that is not meant; or a template: Dagster resolves it when it loads
             field = ".".join(map(str, ("attributes", *place.location)))
             line = _find_line(document, ("attributes", *place.location))
             yield Mistake(file, line, field, _explain(place, found))
 
 
+def _find_refused(error: Any) -> DeclarationInvalid | None:
+    """What a declaration itself says of its values; pydantic places that at the whole declaration."""
+    raised = error.get("ctx", {}).get("error")
+    return raised if isinstance(raised, DeclarationInvalid) else None
+
+
 def _explain(place: Place, error: Any) -> str:
+    if refused := _find_refused(error):
+        return f"expected {refused.expected}, found {refused.found!r}."
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = [field.name for field in dataclasses.fields(place.owner)]
         return _say_unknown("field", str(place.location[-1]), known)

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import dagster as dg
+
 
 class AdfmlError(Exception):
     """An asset cannot hold what it says."""
+
+
+class DeclarationInvalid(AdfmlError, dg.DagsterInvalidDefinitionError, ValueError):
+    """A value in a declaration cannot be.
+
+    Raised by a declaration's `__post_init__` it is told with file and line (`adfml_assets.declarations`).
+
+    Attributes:
+        declaration: what is declared.
+        field: its path in the object that raises it, such as `fit.window_days`.
+        found, expected: the value, and what it has to be.
+    """
+
+    def __init__(self, declaration: str, field: str, found: object, expected: str) -> None:
+        self.declaration = declaration
+        self.field = field
+        self.found = found
+        self.expected = expected
+        super().__init__(f"{declaration}: {field} is {found!r}; expected {expected}.")
 
 
 class PastSnapshot(AdfmlError):

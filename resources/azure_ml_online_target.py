@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from urllib.parse import urlsplit
 
+from resources.addresses import is_safe
 from resources.errors import ResourceError
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class TargetInvalid(ResourceError):
@@ -57,9 +55,7 @@ def check_uri(uri: str) -> str:
     Raises:
         TargetInvalid: it is none.
     """
-    parts = urlsplit(uri)
-    secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    if not parts.hostname or not secure:
+    if not is_safe(uri):
         expected = "an address such as https://<endpoint>.<region>.inference.ml.azure.com/score (https: a key is sent)"
         raise TargetInvalid("scoring_uri", uri, expected)
     return uri

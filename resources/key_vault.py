@@ -80,7 +80,7 @@ def read_secret(name: str, setting: str, cache_seconds: float = CACHE_SECONDS) -
         Unreachable: the vault does not answer, or has too much to do.
     """
     vault = read_vault_url()
-    if not _NAME.fullmatch(name):
+    if not is_secret_name(name):
         # Not repeated: somebody may have put the value where the name belongs.
         raise SettingInvalid(setting, "the name of a Key Vault secret (letters, digits and -)")
     with _kept_lock:
@@ -90,6 +90,11 @@ def read_secret(name: str, setting: str, cache_seconds: float = CACHE_SECONDS) -
             kept.value = _fetch(vault, name, setting)
             kept.read_at = time.monotonic()
         return kept.value
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a vault could have a secret of that name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def forget_secrets(name: str | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from resources.addresses import is_loopback
 from resources.errors import Refused, SettingInvalid
 from resources.settings import CA_BUNDLE, KEY_VAULT_URL
 
@@ -21,7 +22,6 @@ RETRIES = 4
 MAX_WAIT_SECONDS = 20
 """The longest wait between two tries; a vault that asks for more is not waited for."""
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _VAULT_SCOPES = {
     f"https://vault.{cloud}/.default" for cloud in ("azure.net", "azure.cn", "usgovcloudapi.net", "microsoftazure.de")
 }
@@ -51,7 +51,7 @@ def open_client(vault: str) -> Iterator[SecretClient]:
         options["connection_verify"] = bundle
     with DefaultAzureCredential() as identity:
         credential: Any = identity
-        if urlsplit(vault).hostname in _LOOPBACK:
+        if is_loopback(urlsplit(vault).hostname):
             credential = VaultOnlyCredential(identity, vault)
             options["verify_challenge_resource"] = False
         with SecretClient(vault, credential, **options) as client:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from resources.addresses import is_safe
 from resources.errors import SettingInvalid
 from resources.settings import LAKE, LAKE_ENDPOINT, Setting
 
@@ -15,7 +16,6 @@ ACCOUNT_CONTAINERS = {"ml": "ml-data"}
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _HOST = re.compile(r"(?P<account>[a-z0-9]{3,24})(?P<zone>\.z[0-9]+)?\.(?:blob|dfs)\.(?P<cloud>[a-z0-9][a-z0-9.-]*)")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _EXPECTED = (
     "a folder, or abfss://<account>.dfs.core.windows.net without a container, https://<account>.blob.core.windows.net, "
     "or https://<host>/<account>; without a SAS token or key, which {sas} and {key} are for"
@@ -123,5 +123,5 @@ def _split(value: str, setting: Setting, expected: str) -> SplitResult:
 
 def _require_safe(parts: SplitResult, setting: Setting) -> None:
     """Credentials travel in the requests: without TLS they may not leave this machine."""
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if not is_safe(parts):
         raise SettingInvalid(setting.name, "an https address; plain http is only for 127.0.0.1 and localhost")

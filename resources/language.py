@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import Field
 
+from resources.addresses import is_safe
 from resources.errors import SettingInvalid
 from resources.language_session import LanguageSession, Signing
 from resources.secret_values import read_secret_value
@@ -63,7 +64,7 @@ class Language(dg.ConfigurableResource):
 
 def _read_endpoint() -> str:
     endpoint = LANGUAGE_ENDPOINT.read().rstrip("/")
-    if not endpoint.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    if not is_safe(endpoint):
         # A key must not travel in the clear; the local cloud is on this machine.
         raise SettingInvalid(LANGUAGE_ENDPOINT.name, f"an https address, for example {LANGUAGE_ENDPOINT.example}")
     return endpoint

@@ -123,6 +123,96 @@ def test_only_the_engine_that_is_meant_is_judged(tmp_path: Path, given: str, ins
     assert describe(tmp_path, TEXT.replace(given, instead)) == expected
 
 
+SCORED = """\
+type: adfml_assets.components.ScoredModel
+attributes:
+  name: churn
+  feature_set: account_features
+  engine:
+    service: azure_ml_batch
+    endpoint: churn-batch
+    kind: pipeline
+  write_back: { table: crm.dbo.Predictions, keys: [RecordId] }
+"""
+TRAINED = """\
+type: adfml_assets.components.TrainedModel
+attributes:
+  name: churn
+  feature_set: account_features
+  label: { name: orders, function: a.b.c, tables: { o: crm.dbo.Orders }, days: 30, baseline: orders_30d }
+  engine:
+    service: azure_ml_batch
+    endpoint: churn-batch
+    kind: pipeline
+  registered_model: main.ml.churn
+  experiment: churn
+"""
+DETECTED = """\
+type: adfml_assets.components.DetectedAnomalies
+attributes:
+  name: presses
+  source: plant.dbo.Readings
+  timestamp: ReadAt
+  variables: [Temperature, Pressure]
+  align:
+    every: 10min
+  fit: { window_days: 30 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "instead", "expected"),
+    [
+        (
+            SCORED,
+            "endpoint: churn-batch",
+            "endpoint: https://x/jobs",
+            [
+                "7: attributes.engine.endpoint: expected 3 to 32 letters, digits and dashes, starting with a letter "
+                "(the endpoint's name, not its address), found 'https://x/jobs'."
+            ],
+        ),
+        (SCORED, "endpoint: churn-batch", 'endpoint: "{{ env.ENDPOINT }}"', []),
+        (
+            SCORED,
+            "service: azure_ml_batch\n    endpoint: churn-batch\n    kind: pipeline",
+            "service: azure_ml_online\n    endpoint: churn-online\n    concurrency: 0",
+            ["8: attributes.engine.concurrency: expected a number above 0, found 0."],
+        ),
+        (
+            TRAINED,
+            "kind: pipeline",
+            "kind: model",
+            ["9: attributes.engine.kind: expected pipeline: a model deployment cannot train, found 'model'."],
+        ),
+        (
+            DETECTED,
+            "every: 10min",
+            "every: soon",
+            ["8: attributes.align.every: expected a whole number and ms, s, min, h or d, such as 10min, found 'soon'."],
+        ),
+        (DETECTED, "every: 10min", 'every: "{{ env.EVERY }}"', []),
+        (
+            DETECTED,
+            "window_days: 30",
+            "window_days: 0",
+            ["9: attributes.fit.window_days: expected 1 or more, found 0."],
+        ),
+        (
+            TEXT,
+            'openai_batch\n    deployment: gpt-4o-mini\n    template: "{{ row }}"\n    answer_schema: {type: object}',
+            "language\n    page_rows: 0",
+            ["7: attributes.engine: page_rows is 0: expected a number above 0."],
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(
+    tmp_path: Path, declared: str, given: str, instead: str, expected: list[str]
+) -> None:
+    assert given in declared
+    assert describe(tmp_path, declared.replace(given, instead)) == expected
+
+
 def test_a_list_says_which_of_its_items(tmp_path: Path) -> None:
     text = (
         "type: adfml_assets.components.ArchivedDatabase\nattributes:\n  database: shop\n  tables:\n"

@@ -18,7 +18,7 @@ from adfml_assets.archive_assets import build_archive_assets
 from adfml_assets.archive_checks import build_archive_checks
 from adfml_assets.archive_schedule import build_archive_schedule, build_check_schedule
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, Schedule, require_secret_name
 from adfml_assets.current_tables import build_current_tables
 from adfml_assets.new_tables import build_new_tables_job, list_new_tables
 from resources.control import utc_now
@@ -70,19 +70,8 @@ class ArchivedTable(dg.Resolvable):
     current: bool = False
 
 
-@dataclass
-class ArchiveSchedule(dg.Resolvable):
-    """When a database is archived. Partitions stay UTC days, whatever the time zone.
-
-    Attributes:
-        cron: a cron expression.
-        timezone: an IANA name.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    cron: str
-    timezone: str = "UTC"
+class ArchiveSchedule(Schedule):
+    """When a database is archived."""
 
 
 @dataclass
@@ -238,6 +227,8 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     def _check(self) -> None:
         """Refuse what cannot be: each with what to write instead."""
         where = ", ".join(self._list_databases()) or "ArchivedDatabase"
+        require_secret_name(where, "url_secret", self.url_secret)
+        require_secret_name(where, "password_secret", self.password_secret)
         if bool(self.database) == bool(self.databases):
             raise dg.DagsterInvalidDefinitionError(f"{where}: give either `database` or `databases`.")
         if "current" in self._list_databases():

@@ -1,15 +1,45 @@
 """What all declarations have in common."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.metadata import describe
+from resources.key_vault import is_secret_name
 
 STRICT = ConfigDict(extra="forbid")
 """Fields nobody knows are mistakes, not ignored (`adfml_assets.declarations` checks by it)."""
+
+
+@dataclass
+class Schedule(dg.Resolvable):
+    """When the assets are materialised. Partitions stay UTC days, whatever the time zone.
+
+    Attributes:
+        cron: a cron expression.
+        timezone: an IANA name.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    cron: str
+    timezone: str = "UTC"
+
+
+def require_secret_name(declaration: str, field: str, name: str | None) -> None:
+    """Make sure that what names a Key Vault secret can be a name.
+
+    Raises:
+        DeclarationInvalid: it cannot. It is not repeated: somebody may have put the value where the name belongs.
+    """
+    if name is not None and not is_secret_name(name):
+        raise DeclarationInvalid(
+            declaration, field, "(not shown)", "the name of a Key Vault secret (letters, digits and -)"
+        )
 
 
 def build_options(

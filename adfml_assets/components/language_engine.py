@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_secret_name
 
 
 @dataclass
@@ -69,7 +69,8 @@ class LanguageEngine(dg.Resolvable):
     secret: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what cannot be."""
+        """Raise ValueError or DeclarationInvalid for what cannot be."""
+        require_secret_name("Language engine", "secret", self.secret)
         for name in ("page_rows", "concurrency"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0.")

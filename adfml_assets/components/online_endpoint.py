@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_secret_name
+from adfml_assets.errors import DeclarationInvalid
 from resources.azure_ml_online_target import OnlineLimits, OnlineTarget, TargetInvalid
 
 
@@ -45,6 +46,22 @@ class OnlineEndpoint(dg.Resolvable):
     request_seconds: float = 190.0
     retry_seconds: float = 120.0
     max_error_share: float = 0.01
+
+    def check(self, declaration: str) -> None:
+        """Refuse what cannot be.
+
+        Args:
+            declaration: whose engine it is, for the message.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        require_secret_name(declaration, "engine.secret", self.secret)
+        try:
+            self.build_target()
+            self.build_limits()
+        except TargetInvalid as error:
+            raise DeclarationInvalid(declaration, f"engine.{error.field}", error.found, error.expected) from None
 
     def build_target(self) -> OnlineTarget:
         """Where the endpoint is.
