@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.errors import OutcomeUnknown, QuotaExceeded, Refused, ResourceError, Unreachable
 from resources.openai_states import NO_ROOM
+from resources.redaction import redact
 from resources.secret_values import read_secret_value
 from resources.settings import OPENAI_ENDPOINT, OPENAI_KEY
 
@@ -19,15 +20,23 @@ SCOPE = "https://cognitiveservices.azure.com/.default"
 _CONNECT_SECONDS = 10.0
 
 
+class KeyRefused(Refused):
+    """The service takes this key, or this identity, no longer or not at all."""
+
+
 def build_client(request_timeout_seconds: float, secret: str | None) -> OpenAI:
     """The SDK's client, signed in with a key where one is set and with the Azure identity of the process otherwise.
 
     It repeats nothing by itself: the SDK would wait up to two minutes for a Retry-After, longer than a sensor's tick
     may take, and would create a batch a second time when the answer to the first request is lost.
 
+    Args:
+        request_timeout_seconds: how long one request may take.
+        secret: the Key Vault secret that a declaration names for the key; None: ADFML_OPENAI_KEY, else the identity.
+
     Raises:
         SettingMissing: ADFML_OPENAI_ENDPOINT.
-        Refused, Unreachable: the Key Vault's, where the key is a secret of it.
+        SettingInvalid, Refused, Unreachable: the Key Vault's, where the key is a secret of it.
     """
     import openai
 
@@ -42,17 +51,22 @@ def build_client(request_timeout_seconds: float, secret: str | None) -> OpenAI:
 
 
 @contextmanager
-def translated(submission_key: str | None = None) -> Iterator[None]:
-    """Turn the SDK's errors into this package's. With a submission key, no answer means: outcome unknown."""
+def translated(submission_key: str | None = None, secret: str | None = None) -> Iterator[None]:
+    """Turn the SDK's errors into this package's.
+
+    Args:
+        submission_key: of a submission: no answer to it means that its outcome is unknown.
+        secret: the Key Vault secret that a declaration names for the key, for messages.
+    """
     try:
         yield
     except ResourceError:
         raise
     except Exception as error:
-        raise translate_error(error, submission_key) from None
+        raise translate_error(error, submission_key, secret) from None
 
 
-def translate_error(error: Exception, submission_key: str | None) -> Exception:
+def translate_error(error: Exception, submission_key: str | None, secret: str | None = None) -> Exception:
     """This package's error for one of the SDK's, its transport's or azure-identity's; others come back as they are."""
     import httpx2
     import openai
@@ -63,7 +77,7 @@ def translate_error(error: Exception, submission_key: str | None) -> Exception:
         advice = f"the managed identity, or {OPENAI_KEY.name}"
         return Refused("The Azure identity", address, error.message, advice)
     if isinstance(error, openai.APIStatusError):
-        return _translate_status(error, address, submission_key)
+        return _translate_status(error, address, submission_key, secret)
     if isinstance(error, openai.APIResponseValidationError | openai.APIConnectionError | httpx2.HTTPError):
         return _translate_connection(error, address, submission_key)
     if isinstance(error, ValueError) and submission_key is None:
@@ -74,9 +88,10 @@ def translate_error(error: Exception, submission_key: str | None) -> Exception:
     return error
 
 
-def _translate_status(error: Any, address: str, submission_key: str | None) -> ResourceError:
+def _translate_status(error: Any, address: str, submission_key: str | None, secret: str | None) -> ResourceError:
     status = int(error.status_code)
-    reason = f"{_read_message(error)} (status {status})"
+    # What a service says of a wrong key may hold it.
+    reason = f"{redact(_read_message(error))} (status {status})"
     # str(error) does not hold the code.
     code = str(error.code or "").lower()
     if code in NO_ROOM or status == 429:
@@ -85,12 +100,15 @@ def _translate_status(error: Any, address: str, submission_key: str | None) -> R
         if submission_key is not None:
             return OutcomeUnknown(submission_key, SERVICE, reason)
         return Unreachable(SERVICE, address, reason, "whether the service has a failure")
+    if status == 401:
+        holder = (
+            f"the declaration's secret {secret!r}" if secret else f"{OPENAI_KEY.name} (or {OPENAI_KEY.secret_name})"
+        )
+        return KeyRefused(SERVICE, address, reason, f"{holder}, and that it is a key of this resource and region")
     return Refused(SERVICE, address, reason, _advise(status, code))
 
 
 def _advise(status: int, code: str) -> str:
-    if status == 401:
-        return f"{OPENAI_KEY.name} (or {OPENAI_KEY.name}_SECRET), and that it is a key of this resource and region"
     if status == 403:
         return "that the identity has the role Cognitive Services OpenAI User on the resource"
     if code in ("deploymentnotfound", "model_not_found"):

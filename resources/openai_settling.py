@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from resources.errors import NotFound
+from resources.errors import NotFound, Refused
 from resources.lake import Lake
 from resources.openai_answers import Answer, AnswerReader, BrokenLine
 from resources.openai_requests import copy_lines, iterate_lines, read_custom_id
@@ -26,6 +26,10 @@ _BATCH_ROWS = 5_000
 
 class IncompleteDownload(Exception):
     """A batch's file came without all of its lines."""
+
+
+class AnswersGone(Refused):
+    """A file of a batch that the service has no longer."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,19 @@ def settle_batch(
 
     Raises:
         IncompleteDownload: lines are missing or cut off; nothing was written.
+        AnswersGone: neither the service nor the lake has the answers.
         ResourceError: the lake's or the service's; nothing was written.
     """
     path = answers_path(job)
-    try:
-        tally = _read_tally(lake, path)
-    except NotFound:
-        tally = _write_answers(lake, job, batch, path, download, lenient=lenient)
+    tally = _read_tally(lake, path)
+    if tally is None:
+        try:
+            tally = _write_answers(lake, job, batch, path, download, lenient=lenient)
+        except AnswersGone:
+            # Another tick may have settled it meanwhile, and deleted the files: then the lake has its answers.
+            # Where only the errors are gone, the rows whose reasons they held are asked again.
+            without = batch.model_copy(update={"error_file_id": None})
+            tally = _read_tally(lake, path) or _write_answers(lake, job, without, path, download, lenient=lenient)
     request = None
     if tally.again:
         # A path of the job's own, so that settling it twice writes the same file twice.
@@ -130,11 +140,14 @@ def build_answers_schema() -> pa.Schema:
     )
 
 
-def _read_tally(lake: Lake, path: str) -> _Tally:
+def _read_tally(lake: Lake, path: str) -> _Tally | None:
     tally = _Tally()
     columns = ["custom_id", "outcome", "asked_next", "input_tokens", "output_tokens"]
-    for batch in lake.iter_batches(path, columns):
-        tally.add(batch.to_pydict())
+    try:
+        for batch in lake.iter_batches(path, columns):
+            tally.add(batch.to_pydict())
+    except NotFound:
+        return None
     return tally
 
 

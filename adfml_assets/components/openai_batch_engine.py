@@ -7,8 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_secret_name
+from adfml_assets.errors import DeclarationInvalid
+from resources.openai_requests import MAX_BYTES, MAX_ROWS
 
+_DECLARATION = "OpenAI batch engine"
 _VERBATIM = dg.Resolver.passthrough()
 """As it is written: Dagster would put its own values into a template's `{{ }}` (and nothing where it has none), and
 would read an enum's "1" as a number."""
@@ -52,6 +55,8 @@ class OpenAIBatchEngine(dg.Resolvable):
         deadline_hours: after this wall-clock time a batch is cancelled and has failed. It may wait for quota that long.
         expiry_days: after this many days the service deletes files of ours that are still there, 14 to 30.
         price: for the cost in the metadata; None: only tokens are shown.
+        secret: the name of the Key Vault secret that holds the resource's key; None: ADFML_OPENAI_KEY, or the managed
+            identity. Batches that were sent go on with the name they were sent with.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -70,3 +75,23 @@ class OpenAIBatchEngine(dg.Resolvable):
     deadline_hours: float = 72.0
     expiry_days: int = 14
     price: TokenPrice | None = None
+    secret: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DeclarationInvalid for what cannot be."""
+        require_secret_name(_DECLARATION, "secret", self.secret)
+        megabytes = MAX_BYTES // 1_000_000
+        for field, possible, expected in (
+            ("rows_per_shard", 1 <= self.rows_per_shard <= MAX_ROWS, f"1 to {MAX_ROWS}"),
+            (
+                "megabytes_per_shard",
+                0 < self.megabytes_per_shard <= megabytes,
+                f"a number above 0, up to {megabytes}",
+            ),
+            ("expiry_days", 14 <= self.expiry_days <= 30, "14 to 30; the service takes no other"),
+            ("row_tries", self.row_tries >= 1, "1 or more"),
+            ("max_tries", self.max_tries >= 1, "1 or more"),
+            ("max_output_tokens", self.max_output_tokens >= 1, "1 or more"),
+        ):
+            if not possible:
+                raise DeclarationInvalid(_DECLARATION, field, getattr(self, field), expected)

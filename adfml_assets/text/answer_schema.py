@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,40 +102,37 @@ def _read_file(declaration: str, path: Path) -> Any:
 
 def _require_all(schema: Any) -> Any:
     """Every object with all its fields required and no others, as strict structured output demands."""
-    if isinstance(schema, list):
-        return [_require_all(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # In `properties` the keys are names of fields, not keywords; so they are in no other place.
-    whole = {
-        key: {name: _require_all(part) for name, part in value.items()}
-        if key in ("properties", "$defs") and isinstance(value, dict)
-        else value
-        if key in ("enum", "const", "required")
-        else _require_all(value)
-        for key, value in schema.items()
-    }
-    if isinstance(whole.get("properties"), dict):
-        whole["additionalProperties"] = False
-        whole["required"] = list(whole["properties"])
-    return whole
+
+    def require(part: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(part.get("properties"), dict):
+            return part
+        return {**part, "additionalProperties": False, "required": list(part["properties"])}
+
+    return _change(schema, require)
 
 
 def _strip(schema: Any) -> Any:
     """Without the keywords that are only checked here."""
+    return _change(schema, lambda part: {key: value for key, value in part.items() if key not in _LOCAL_KEYWORDS})
+
+
+def _change(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """A schema with every schema in it changed, the innermost first."""
     if isinstance(schema, list):
-        return [_strip(part) for part in schema]
+        return [_change(part, change) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        key: {name: _strip(part) for name, part in value.items()}
-        if key in ("properties", "$defs") and isinstance(value, dict)
-        else value
-        if key in ("enum", "const", "required")
-        else _strip(value)
-        for key, value in schema.items()
-        if key not in _LOCAL_KEYWORDS
-    }
+    # In `properties` the keys are names of fields, not keywords; so they are in no other place.
+    return change(
+        {
+            key: {name: _change(part, change) for name, part in value.items()}
+            if key in ("properties", "$defs") and isinstance(value, dict)
+            else value
+            if key in ("enum", "const", "required")
+            else _change(value, change)
+            for key, value in schema.items()
+        }
+    )
 
 
 def _read_type(field: Any) -> Any:

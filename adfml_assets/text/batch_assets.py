@@ -10,7 +10,7 @@ from pydantic import Field
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, job_key, text_scores_key, written_text_key
-from adfml_assets.errors import AdfmlError, WrongResult
+from adfml_assets.errors import DeclarationInvalid, WrongResult
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import (
     COLLECTS_TAGS,
@@ -25,11 +25,11 @@ from adfml_assets.text.prompts import compile_prompt
 from adfml_assets.text.requests import RequestSpec, build_requests
 from adfml_assets.text.results import PREDICTIONS, REJECTS, Result, collect_answers
 from adfml_assets.text.written_text import write_answers
+from adfml_assets.written_back import build_written_back
 from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
 from resources.lake import Lake
 from resources.manifest import Manifest
-from resources.openai_requests import MAX_BYTES, MAX_ROWS
 
 if TYPE_CHECKING:
     from adfml_assets.components.openai_batch_engine import OpenAIBatchEngine
@@ -48,16 +48,6 @@ class AskConfig(dg.Config):
     )
 
 
-class EngineInvalid(AdfmlError):
-    """A declared engine cannot work."""
-
-    def __init__(self, declaration: str, field: str, problem: str) -> None:
-        self.declaration = declaration
-        self.field = field
-        self.problem = problem
-        super().__init__(f"{declaration}: {field}: {problem}")
-
-
 def build_batch_assets(
     declaration: "ScoredText", engine: "OpenAIBatchEngine", folder: Path
 ) -> list[dg.AssetsDefinition]:
@@ -67,7 +57,7 @@ def build_batch_assets(
         folder: of the defs.yaml, where a schema's file is looked for.
 
     Raises:
-        TemplateInvalid, SchemaInvalid, EngineInvalid: what is declared cannot work.
+        TemplateInvalid, SchemaInvalid, DeclarationInvalid: what is declared cannot work.
     """
     spec = build_spec(declaration, engine, folder)
     assets = [_build_job(declaration, engine, spec), _build_scores(declaration, engine, spec)]
@@ -81,28 +71,18 @@ def build_spec(declaration: "ScoredText", engine: "OpenAIBatchEngine", folder: P
     """A declaration as what `build_requests` takes.
 
     Raises:
-        TemplateInvalid, SchemaInvalid, EngineInvalid: it cannot work.
+        TemplateInvalid, SchemaInvalid, DeclarationInvalid: it cannot work.
     """
     name = f"Scored text {declaration.name}"
     schema = load_schema(name, engine.answer_schema, folder)
     parse_reference(declaration.source)
     taken = {*RESERVED, *_REJECT_COLUMNS, *(field.lower() for field in schema.columns)}
-    for problem, field, text in (
-        (not declaration.key, "key", "expected at least one column."),
-        (any(key.lower() in taken for key in declaration.key), "key", f"may be none of {', '.join(sorted(taken))}."),
-        (not 1 <= engine.rows_per_shard <= MAX_ROWS, "engine.rows_per_shard", f"expected 1 to {MAX_ROWS}."),
-        (
-            not 0 < engine.megabytes_per_shard <= MAX_BYTES / _MEGABYTE,
-            "engine.megabytes_per_shard",
-            f"expected a number above 0, up to {MAX_BYTES // _MEGABYTE}.",
-        ),
-        (not 14 <= engine.expiry_days <= 30, "engine.expiry_days", "expected 14 to 30; the service takes no other."),
-        (engine.row_tries < 1, "engine.row_tries", "expected 1 or more."),
-        (engine.max_tries < 1, "engine.max_tries", "expected 1 or more."),
-        (engine.max_output_tokens < 1, "engine.max_output_tokens", "expected 1 or more."),
-    ):
-        if problem:
-            raise EngineInvalid(name, field, text)
+    if not declaration.key:
+        raise DeclarationInvalid(name, "key", [], "at least one column")
+    if any(key.lower() in taken for key in declaration.key):
+        raise DeclarationInvalid(
+            name, "key", list(declaration.key), f"columns that are none of {', '.join(sorted(taken))}"
+        )
     return RequestSpec(
         name=declaration.name,
         source=declaration.source,
@@ -121,6 +101,7 @@ def build_spec(declaration: "ScoredText", engine: "OpenAIBatchEngine", folder: P
         row_tries=engine.row_tries,
         row_misses=engine.max_tries,
         expiry_days=engine.expiry_days,
+        secret=engine.secret,
     )
 
 
@@ -132,9 +113,10 @@ def _check_write_back(declaration: "ScoredText", spec: RequestSpec) -> None:
     known = [*spec.schema.columns, *RESERVED]
     for field in wanted.columns:
         if field not in known:
-            raise EngineInvalid(name, f"write_back.columns.{field}", f"expected a field of: {', '.join(known)}.")
+            raise DeclarationInvalid(name, "write_back.columns", field, f"a field of the answer: {', '.join(known)}")
     if wanted.keys and len(wanted.keys) != len(declaration.key):
-        raise EngineInvalid(name, "write_back.keys", f"expected one a column of key: {', '.join(declaration.key)}.")
+        expected = f"one for each column of key: {', '.join(declaration.key)}"
+        raise DeclarationInvalid(name, "write_back.keys", list(wanted.keys), expected)
 
 
 def _build_job(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: RequestSpec) -> dg.AssetsDefinition:
@@ -288,25 +270,20 @@ def _describe_result(result: Result, engine: "OpenAIBatchEngine", rows: Manifest
 def _build_write_back(declaration: "ScoredText") -> dg.AssetsDefinition:
     wanted = declaration.write_back
     assert wanted is not None  # noqa: S101 - asked for by the caller
-    database, schema, table = parse_reference(wanted.table)
-    scores = text_scores_key(declaration.name)
+    key = written_text_key(declaration.name, *parse_reference(wanted.table))
 
-    @dg.asset(
-        key=written_text_key(declaration.name, database, schema, table),
-        deps=[scores],
-        **declaration.build_options(
+    def write(lake: Lake, databases: Databases, folder: str, _manifest: Manifest) -> dict[str, Any]:
+        written = write_answers(lake, databases, wanted, declaration.key, folder)
+        return {"dagster/row_count": written.answered, "rows_marked_rejected": written.rejected}
+
+    return build_written_back(
+        key,
+        text_scores_key(declaration.name),
+        lambda day: lake_layout.text_scores_folder(declaration.name, day),
+        write,
+        declaration.build_options(
             f"The answers in {', '.join(wanted.columns.values())} of `{wanted.table}`, set by key in one transaction "
             "(the pipeline's usp_UpdateSentiment, a row a call). Writing a day twice changes nothing.",
             {"sql"},
         ),
     )
-    def written_text(context: dg.AssetExecutionContext, lake: Lake, databases: Databases) -> dg.MaterializeResult[None]:
-        day = context.partition_key
-        folder = lake_layout.text_scores_folder(declaration.name, day)
-        require_partition(lake, folder, scores.to_user_string(), day)
-        written = write_answers(lake, databases, wanted, declaration.key, folder)
-        return dg.MaterializeResult(
-            metadata={"dagster/row_count": written.answered, "rows_marked_rejected": written.rejected}
-        )
-
-    return written_text

@@ -1,7 +1,7 @@
 """The asset of a `ScoredText` whose engine is Azure AI Language: scores in the lake and in the table, in one step."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -19,23 +19,11 @@ from resources.lake import Lake
 from resources.language import Language
 from resources.manifest import Manifest
 
-
-class Declaration(Protocol):
-    """What is read of a `ScoredText`."""
-
-    name: str
-    source: str
-    key: Sequence[str]
-    text: str
-    where: str | None
-    write_back: Any
-
-    def build_options(self, what: str, kinds: set[str]) -> dict[str, Any]:
-        """The keyword arguments that say what an asset is."""
-        ...
+if TYPE_CHECKING:
+    from adfml_assets.components.scored_text import ScoredText
 
 
-def build_language_assets(declaration: Declaration, engine: LanguageEngine) -> list[dg.AssetsDefinition]:
+def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> list[dg.AssetsDefinition]:
     """One step with two assets: the day's scores in the lake, and the columns of the table they are written to.
 
     Needs the resources `language`, `databases`, `lake` and `control`.
@@ -66,7 +54,7 @@ def build_language_assets(declaration: Declaration, engine: LanguageEngine) -> l
     source = archive_key(database, schema, table)
 
     @dg.multi_asset(
-        name=f"{'__'.join(scores.path)}",
+        name="__".join(scores.path),
         specs=[
             dg.AssetSpec(scores, deps=[source], **options),
             dg.AssetSpec(written, deps=[scores], **back),
@@ -91,6 +79,8 @@ def build_language_assets(declaration: Declaration, engine: LanguageEngine) -> l
                 progress.sending.resent_documents,
             )
         folder = lake_layout.text_scores_folder(declaration.name, day)
+        if not manifest.rows:
+            context.log.info("%s has no rows to score: the partition is empty.", day)
         in_lake = {**describe_partition(lake, folder, manifest), **describe_day(manifest), **describe_run(progress)}
         yield dg.MaterializeResult(asset_key=scores, metadata=in_lake)
         yield dg.MaterializeResult(
@@ -106,7 +96,7 @@ def build_language_assets(declaration: Declaration, engine: LanguageEngine) -> l
     return [language_scores]
 
 
-def build_run(declaration: Declaration, engine: LanguageEngine, databases: Databases, asset: str) -> LanguageRun:
+def build_run(declaration: "ScoredText", engine: LanguageEngine, databases: Databases, asset: str) -> LanguageRun:
     """What a run of a declaration does."""
     database, schema, table = parse_reference(declaration.source)
     columns = engine.columns

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import open_duckdb
+from adfml_assets.archive.current import open_duckdb, quote
 from adfml_assets.text.language_scoring import RowOutcome
 from resources.errors import UnexpectedValue
 from resources.lake import Lake, WrittenFile
@@ -115,6 +115,10 @@ class PageStore:
         pages = [Page(day.replace("/", "-"), path) for day, path in days]
         return sorted(pages, key=lambda page: page.path.rpartition("/")[2])
 
+    def list_paths(self, day: str) -> list[str]:
+        """The pages of one day that are not in its files yet, oldest first."""
+        return sorted(self.lake.list_files(f"{self.build_folder(day)}/pages"))
+
     def read(self, page: Page) -> pa.Table:
         """A page's rows."""
         return self.lake.read_table(page.path)
@@ -129,7 +133,7 @@ class PageStore:
         """
         folder = self.build_folder(day)
         standing = read_manifest(self.lake, folder)
-        pages = [page.path for page in self.list_pages() if page.day == day]
+        pages = self.list_paths(day)
         if standing is not None and not pages:
             return standing
         old = list_data_paths(folder, standing) if standing else []
@@ -154,12 +158,13 @@ class PageStore:
     def _write(
         self, folder: str, suffix: str, paths: Sequence[str]
     ) -> tuple[list[WrittenFile], pa.Schema, dict[str, Any]]:
-        """The day's two files from old files and pages, and what they add up to."""
+        """The day's two files from old files and pages, the first one's schema, and what they add up to."""
         import pyarrow as pa
 
-        schema, keys = self.build_schema(), ", ".join(map(_quote, self.keys))
+        schema, keys = self.build_schema(), ", ".join(map(quote, self.keys))
+        scored = [name for name in schema.names if name not in REASONS]
         contents = [
-            (PREDICTIONS, [name for name in schema.names if name not in REASONS], "IS NULL"),
+            (PREDICTIONS, scored, "IS NULL"),
             (REJECTS, [*self.keys, *REASONS, "parts", SCORED_AT], "IS NOT NULL"),
         ]
         written: list[WrittenFile] = []
@@ -175,7 +180,7 @@ class PageStore:
                 connection.execute(f"INSERT INTO outcomes BY NAME {query}", {"parts": parts})
             for file, names, condition in contents:
                 wanted = pa.schema([schema.field(name) for name in names])
-                columns = ", ".join(map(_quote, names))
+                columns = ", ".join(map(quote, names))
                 query = f"SELECT {columns} FROM outcomes WHERE code {condition} ORDER BY {keys}"  # noqa: S608
                 with self.lake.write_parquet(f"{folder}/{file}{suffix}.parquet", wanted) as sink:
                     for batch in connection.execute(query).to_arrow_reader(100_000):
@@ -183,7 +188,8 @@ class PageStore:
                 assert sink.written is not None  # noqa: S101 - set when the block ended without an exception
                 written.append(sink.written)
             totals = _add_up(connection)
-        return written, schema, {"scored": written[0].rows, "rejected": written[1].rows, **totals}
+        columns_of_scores = pa.schema([schema.field(name) for name in scored])
+        return written, columns_of_scores, {"scored": written[0].rows, "rejected": written[1].rows, **totals}
 
 
 def _add_up(connection: DuckDBPyConnection) -> dict[str, Any]:
@@ -226,7 +232,3 @@ def _find_python_type(column: sa.Column[Any]) -> type:
         return column.type.python_type
     except NotImplementedError:
         return str
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -287,7 +287,7 @@ def _keep_paid(
 
 
 def _find_past(run: LanguageRun, store: PageStore, turn: Turn, day: str, today: str, run_id: str) -> Manifest:
-    if any(page.day == day for page in store.list_pages()):
+    if store.list_paths(day):
         return _put_together(run, store, turn, day, run_id)
     standing = read_manifest(store.lake, store.build_folder(day))
     if standing is None:

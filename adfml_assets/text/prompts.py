@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +81,3 @@ def compile_prompt(declaration: str, template: str) -> Prompt:
 
 def _show(value: Any) -> Any:
     return "" if value is None else value
-
-
-def list_missing(prompt: Prompt, columns: Sequence[str]) -> list[str]:
-    """The columns a prompt names that are not there."""
-    return [name for name in prompt.columns if name not in columns]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import open_duckdb, quote
+from adfml_assets.archive.current import build_scan, open_duckdb, quote
 from adfml_assets.text.answer_schema import AnswerSchema
 from adfml_assets.text.prompts import Prompt
 from adfml_assets.text.source_rows import BatchRows, open_source
@@ -42,6 +42,7 @@ class RequestSpec:
         rows_per_shard, bytes_per_shard: what one batch holds at most.
         row_tries: how often a row is asked whose answer cannot be used; row_misses: how often it may be left over.
         expiry_days: after which the service deletes files of ours.
+        secret: the Key Vault secret that holds the key; None: the resource's. Another name is no other work.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RequestSpec:
     row_tries: int
     row_misses: int
     expiry_days: int
+    secret: str | None = None
 
     def identify(self, snapshot: Manifest) -> str:
         """A digest of the rows and of everything that is asked of them: the same work has the same."""
@@ -176,6 +178,8 @@ def build_requests(
         "expiry_days": spec.expiry_days,
         "after": None,
     }
+    if spec.secret is not None:
+        common["secret"] = spec.secret
     return manifest, [{**common, "file": shard.path, "rows": shard.rows} for shard in shards.shards]
 
 
@@ -218,8 +222,7 @@ def build_rows_schema(spec: RequestSpec, key_types: Mapping[str, pa.DataType]) -
 def open_answers(lake: Lake, connection: DuckDBPyConnection, paths: Sequence[str], stack: ExitStack) -> None:
     """Make files of answers the view `answers`."""
     files = [str(stack.enter_context(lake.local_copy(path))) for path in paths]
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    connection.execute(f"CREATE VIEW answers AS SELECT * FROM read_parquet([{listed}])")  # noqa: S608
+    connection.execute(f"CREATE VIEW answers AS SELECT * FROM {build_scan(files)}")  # noqa: S608
 
 
 def _load_settled(lake: Lake, connection: DuckDBPyConnection, answers: Sequence[str], stack: ExitStack) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import open_duckdb, quote
+from adfml_assets.archive.current import build_scan, open_duckdb, quote
 from adfml_assets.errors import WrongResult
 from adfml_assets.text.requests import NEWEST_ANSWERS, list_answers, open_answers
 from resources.lake import Lake
@@ -75,8 +75,9 @@ def collect_answers(
         connection = stack.enter_context(open_duckdb())
         _open_rows(lake, requests, rows, connection, stack)
         deployment = str(rows.facts["deployment"])
-        predictions = _write(lake, connection, f"{folder}/{PREDICTIONS}", _select_predictions(key, columns, deployment))
-        rejects = _write(lake, connection, f"{folder}/{REJECTS}", _select_rejects(key))
+        selected = _select_predictions(key, columns, deployment)
+        predictions, schema = _write(lake, connection, f"{folder}/{PREDICTIONS}", selected)
+        rejects, _ = _write(lake, connection, f"{folder}/{REJECTS}", _select_rejects(key))
         if predictions.rows + rejects.rows != rows.rows:
             found = f"{predictions.rows} answers and {rejects.rows} rejects"
             raise WrongResult(f"{folder}", f"an answer or a reason for each of {rows.rows} rows", found)
@@ -90,7 +91,7 @@ def collect_answers(
         asset=asset,
         partition=day,
         files=[predictions, rejects],
-        schema=_read_schema(lake, predictions.path),
+        schema=schema,
         written_at=now,
         run_id=run_id,
         source=dict(source),
@@ -102,9 +103,8 @@ def collect_answers(
 
 def _open_rows(lake: Lake, folder: str, rows: Manifest, connection: DuckDBPyConnection, stack: ExitStack) -> None:
     files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(folder, rows)]
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     connection.execute("SET arrow_large_buffer_size = true")
-    connection.execute(f"CREATE VIEW asked AS SELECT * FROM read_parquet([{listed}])")  # noqa: S608
+    connection.execute(f"CREATE VIEW asked AS SELECT * FROM {build_scan(files)}")  # noqa: S608
     paths = list_answers(lake, folder)
     if paths:
         open_answers(lake, connection, paths, stack)
@@ -155,7 +155,7 @@ def _select_rejects(key: Sequence[str]) -> str:
     return f"SELECT {keys}, code, reason, tries, final, custom_id FROM rejected ORDER BY {keys}"  # noqa: S608
 
 
-def _write(lake: Lake, connection: DuckDBPyConnection, path: str, query: str) -> WrittenFile:
+def _write(lake: Lake, connection: DuckDBPyConnection, path: str, query: str) -> tuple[WrittenFile, pa.Schema]:
     import pyarrow as pa
 
     reader = connection.execute(query).to_arrow_reader(_BATCH_ROWS)
@@ -164,7 +164,7 @@ def _write(lake: Lake, connection: DuckDBPyConnection, path: str, query: str) ->
         for batch in reader:
             sink.write(pa.Table.from_batches([batch]).cast(schema))
     assert sink.written is not None  # noqa: S101 - set when the block ended without an exception
-    return sink.written
+    return sink.written, schema
 
 
 def _narrow(kind: pa.DataType) -> pa.DataType:
@@ -172,10 +172,3 @@ def _narrow(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     return pa.string() if pa.types.is_large_string(kind) else kind
-
-
-def _read_schema(lake: Lake, path: str) -> pa.Schema:
-    import pyarrow.parquet as pq
-
-    with lake.open_file(path) as file:
-        return pq.read_schema(file)

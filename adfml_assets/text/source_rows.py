@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from adfml_assets.archive.current import quote
+from adfml_assets.archive.current import build_scan, quote
 from adfml_assets.errors import AdfmlError
 from resources.errors import NotFound
 from resources.lake import Lake
@@ -141,9 +141,8 @@ def open_source(
         if column not in existing:
             raise NotFound("column", column, f"the archived table {spec.source} ({spec.name})", existing)
     files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(folder, manifest)]
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     connection.execute("SET arrow_large_buffer_size = true")
-    connection.execute(f"CREATE VIEW snapshot AS SELECT * FROM read_parquet([{listed}])")  # noqa: S608
+    connection.execute(f"CREATE VIEW snapshot AS SELECT * FROM {build_scan(files)}")  # noqa: S608
     _create_chosen(connection, spec)
     _check_keys(connection, spec)
     types = {row[0]: row[1] for row in connection.execute("DESCRIBE chosen").fetchall()}

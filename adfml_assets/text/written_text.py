@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.archived_partitions import parse_reference
-from adfml_assets.scoring.update_rows import update_rows
+from adfml_assets.scoring.update_rows import reflect_table, update_in
 from adfml_assets.text.results import PREDICTIONS, REJECTS
 from resources.database import Databases
 from resources.lake import Lake
@@ -31,6 +31,8 @@ def write_answers(
 ) -> WrittenText:
     """Set the columns of every row that has an answer, and the marks of those that were rejected for good.
 
+    All in one transaction, batch by batch in constant memory.
+
     Args:
         key: the columns of the result that identify a row.
         folder: where the result lies.
@@ -40,23 +42,32 @@ def write_answers(
     """
     database, schema, table = parse_reference(wanted.table)
     keys = list(wanted.keys or key)
-    answers = lake.read_table(f"{folder}/{PREDICTIONS}", [*key, *wanted.columns])
-    columns = {name: answers[found] for name, found in zip(keys, key, strict=True)}
-    columns |= {column: answers[field] for field, column in wanted.columns.items()}
-    answered = update_rows(databases, database, schema, table, keys, _mark(columns, wanted.mark))
-    rejected = 0
-    if wanted.mark_rejected:
-        rejects = lake.read_table(f"{folder}/{REJECTS}", [*key, "final"])
-        rejects = rejects.filter(rejects["final"])
-        columns = {name: rejects[found] for name, found in zip(keys, key, strict=True)}
-        rejected = update_rows(databases, database, schema, table, keys, _mark(columns, wanted.mark_rejected))
+    named = dict(zip(key, keys, strict=True))
+    with databases.connect(database) as connection, connection.begin():
+        target = reflect_table(connection, database, schema, table)
+        answered = rejected = 0
+        for answers in _read(lake, f"{folder}/{PREDICTIONS}", [*key, *wanted.columns]):
+            rows = _mark(answers, {**named, **wanted.columns}, wanted.mark)
+            answered += update_in(connection, target, keys, rows)
+        if wanted.mark_rejected:
+            for rejects in _read(lake, f"{folder}/{REJECTS}", [*key, "final"]):
+                rows = _mark(rejects.filter(rejects["final"]), named, wanted.mark_rejected)
+                rejected += update_in(connection, target, keys, rows)
     return WrittenText(answered, rejected)
 
 
-def _mark(columns: Mapping[str, Any], marks: Mapping[str, Any]) -> pa.Table:
+def _read(lake: Lake, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    rows = pa.table(dict(columns))
+    for batch in lake.iter_batches(path, columns):
+        yield pa.Table.from_batches([batch])
+
+
+def _mark(found: pa.Table, columns: Mapping[str, str], marks: Mapping[str, Any]) -> pa.Table:
+    """Columns under the names they have in the table, and the marks beside them."""
+    import pyarrow as pa
+
+    rows = pa.table({name: found[field] for field, name in columns.items()})
     for name, value in marks.items():
         rows = rows.append_column(name, pa.repeat(pa.scalar(value), rows.num_rows))
     return rows

@@ -17,8 +17,9 @@ from adfml_assets import lake_layout
 from adfml_assets.components.language_engine import LanguageEngine
 from adfml_assets.components.openai_batch_engine import OpenAIBatchEngine
 from adfml_assets.components.scored_text import ScoredText, TextWriteBack
+from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.text.answer_schema import SchemaInvalid
-from adfml_assets.text.batch_assets import EngineInvalid, build_batch_assets
+from adfml_assets.text.batch_assets import build_batch_assets
 from adfml_assets.text.prompts import TemplateInvalid
 from resources.control import ControlDatabase
 from resources.database import Databases
@@ -194,24 +195,27 @@ def test_a_column_that_is_not_there_is_said_before_anything_is_sent(bench: Bench
         ({"answer_schema": "nowhere.json"}, SchemaInvalid, "nowhere.json"),
         ({"answer_schema": {"type": "object", "properties": {"x": {"type": "strnig"}}}}, SchemaInvalid, "strnig"),
         ({"answer_schema": {"type": "object", "properties": {"Model": {"type": "string"}}}}, SchemaInvalid, "Model"),
-        ({"key": []}, EngineInvalid, "at least one column"),
-        ({"key": ["Sentiment"]}, EngineInvalid, "may be none of"),
-        ({"rows_per_shard": 100_001}, EngineInvalid, "rows_per_shard"),
-        ({"megabytes_per_shard": 201.0}, EngineInvalid, "megabytes_per_shard"),
-        ({"expiry_days": 3}, EngineInvalid, "expiry_days"),
+        ({"key": []}, DeclarationInvalid, "at least one column"),
+        ({"key": ["Sentiment"]}, DeclarationInvalid, "columns that are none of"),
+        ({"rows_per_shard": 100_001}, DeclarationInvalid, "rows_per_shard"),
+        ({"megabytes_per_shard": 201.0}, DeclarationInvalid, "megabytes_per_shard"),
+        ({"expiry_days": 3}, DeclarationInvalid, "expiry_days"),
         (
             {"write_back": TextWriteBack("shop.main.Feedback", {"mood": "Sentiment"})},
-            EngineInvalid,
-            r"write_back\.columns\.mood.*sentiment",
+            DeclarationInvalid,
+            r"write_back\.columns is 'mood'.*sentiment",
         ),
     ],
 )
 def test_a_wrong_declaration_is_told_when_it_is_loaded(
     fields: dict[str, Any], error: type[Exception], said: str
 ) -> None:
-    declaration = declare(**fields)
-    with pytest.raises(error, match=rf"Scored text feedback.*{said}"):
+    def load() -> None:
+        declaration = declare(**fields)
         build_batch_assets(declaration, declaration.engine, Path())  # type: ignore[arg-type]
+
+    with pytest.raises(error, match=rf"(Scored text feedback|OpenAI batch engine).*{said}"):
+        load()
 
 
 def test_a_schema_may_lie_in_a_file(tmp_path: Path) -> None:

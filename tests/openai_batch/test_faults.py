@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+import tests.faults
 from resources.errors import OutcomeUnknown, ResourceError
 from resources.openai_batch import OpenAIBatch
 from resources.submission import submit_job
@@ -22,14 +23,10 @@ CALLS = (
     ("GET", "/openai/v1/files/*/content"),
     ("DELETE", "/openai/v1/files/*"),
 )
-FAULTS: dict[str, dict[str, Any]] = {
+# Waits that are longer than any call, and an answer that is later than it is waited for.
+FAULTS: dict[str, dict[str, Any]] = tests.faults.FAULTS | {
     "429 with Retry-After": {"kind": "status", "code": 429, "retry_after": 90},
-    "429 without": {"kind": "status", "code": 429},
-    "500": {"kind": "status", "code": 500},
     "503": {"kind": "status", "code": 503, "retry_after": 60},
-    "reset": {"kind": "reset"},
-    "lost answer": {"kind": "lost_answer"},
-    "truncated": {"kind": "truncated"},
     "slow": {"kind": "delay", "seconds": 0.7},
 }
 

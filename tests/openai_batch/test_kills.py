@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.kills import repeat_kills
 from tests.openai_batch.conftest import Bench, make_feedback
 
 ROWS = 40
@@ -44,16 +45,19 @@ def run_and_die(code: str, *arguments: str) -> None:
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
 
 
+@repeat_kills()
 @pytest.mark.parametrize(
     ("owner", "name", "when", "sent"),
     [
-        ("resources.openai_batch:OpenAIBatch", "_await_file", "before", 0),
+        ("resources.openai_account:OpenAIAccount", "_await_file", "before", 0),
         ("resources.ledger:Ledger", "renew_sending", "after", 0),
         ("resources.ledger:Ledger", "record_submitted", "before", 1),
         ("resources.ledger:Ledger", "record_submitted", "after", 1),
     ],
 )
-def test_a_killed_submitter_makes_one_batch(bench: Bench, owner: str, name: str, when: str, sent: int) -> None:
+def test_a_killed_submitter_makes_one_batch(
+    bench: Bench, owner: str, name: str, when: str, sent: int, kill: int
+) -> None:
     """While the file is uploaded, before the batch is created, and between its creation and the ledger."""
     _, requests = bench.build(make_feedback(ROWS))
     (job,) = bench.open(requests)
@@ -64,18 +68,20 @@ def test_a_killed_submitter_makes_one_batch(bench: Bench, owner: str, name: str,
     assert len(bench.batches()) == 1
 
 
+@repeat_kills()
 @pytest.mark.parametrize(
     ("owner", "name", "when"),
     [
         ("resources.openai_settling", "_write_answers", "before"),
         ("resources.openai_settling", "_write_answers", "after"),
         ("resources.openai_settling", "copy_lines", "after"),
-        ("resources.openai_batch:OpenAIBatch", "_delete_files", "after"),
+        ("resources.openai_batch", "_delete_files", "after"),
         ("resources.ledger:Ledger", "record_statuses", "before"),
+        ("resources.ledger:Ledger", "record_statuses", "after"),
     ],
 )
 def test_a_tick_killed_while_it_settles_a_batch_asks_no_row_twice(
-    bench: Bench, owner: str, name: str, when: str
+    bench: Bench, owner: str, name: str, when: str, kill: int
 ) -> None:
     """While answers are read, before and after the next file, when the service's files are gone, and at the ledger."""
     bench.behave("expire", 0.5)
@@ -94,7 +100,8 @@ def test_a_tick_killed_while_it_settles_a_batch_asks_no_row_twice(
     assert len(bench.batches()) == 2
 
 
-def test_a_killed_tick_in_the_middle_of_a_download_leaves_no_answers(bench: Bench) -> None:
+@repeat_kills()
+def test_a_killed_tick_in_the_middle_of_a_download_leaves_no_answers(bench: Bench, kill: int) -> None:
     bench.ask(make_feedback(ROWS))
     while not any(batch.status == "completed" for batch in bench.batches()):
         pass

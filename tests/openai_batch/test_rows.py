@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from unicodedata import category
 
 import pyarrow as pa
@@ -153,6 +154,17 @@ def test_files_of_a_settled_batch_are_deleted(bench: Bench) -> None:
     left = {file.id for file in bench.service.client.files.list()}
     assert len(batches) == len(jobs) + 1
     assert not left & {i for b in batches for i in (b.input_file_id, b.output_file_id, b.error_file_id) if i}
+
+
+def test_the_service_deletes_what_nobody_fetches(bench: Bench) -> None:
+    (job,) = bench.ask(make_feedback(3))
+    client, days = bench.service.client, int(job.request["expiry_days"]) * 86_400
+    while (batch := client.batches.retrieve(str(job.remote_id))).status != "completed":
+        time.sleep(0.05)
+    for file_id in (batch.input_file_id, str(batch.output_file_id)):
+        file = client.files.retrieve(file_id)
+        assert file.expires_at == pytest.approx(file.created_at + days, abs=1)
+    bench.finish()
 
 
 def test_a_reason_that_is_lost_is_no_result(bench: Bench) -> None:
