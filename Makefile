@@ -33,8 +33,9 @@ format: $(VENV)/ready
 # The kill tests with their full counts.
 soak: $(VENV)/ready $(VENV)/azurite/ready
 	ADFML_TEST_KILLS=30 $(BIN)/python -m pytest --timeout 3600 tests/archive_kills tests/lake/test_kills.py
-	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon \
-	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language
+	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
+	ADFML_TEST_KILLS=20 $(BIN)/python -m pytest --timeout 3600 -k "kill or dies" \
+	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language tests/anomalies
 
 # What an archive of 500,000 rows costs, against the fastest libraries there are.
 bench: $(VENV)/bench-ready

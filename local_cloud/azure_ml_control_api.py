@@ -2,6 +2,10 @@
 
 `ARM_CLOUD_METADATA_URL` and `AZUREML_CURRENT_CLOUD` lead the client here; tokens are for this server's own address.
 The workspace itself is not served: MLClient asks for it, and for what it looks up there, over TLS only.
+
+Behaviours to order: `azure_ml_control.strange_jobs` (the list begins with jobs that MLClient cannot read),
+`azure_ml_control.page` (a list has pages of so many jobs), `azure_ml_control.no_list` (it has nothing where the jobs
+belong). The common kind `unknown_state` works too.
 """
 
 from __future__ import annotations
@@ -118,17 +122,24 @@ class ControlApi:
         """The jobs of the workspace, newest first, with `nextLink`."""
         skip = call.query.get("$skip")
         before = int(json.loads(base64.urlsafe_b64decode(skip))) if skip else None
-        found = self._batch.store.list_page(endpoint=None, deployment=None, before=before, limit=PAGE + 1)
-        answer: dict[str, Any] = {"value": [self._job(job) for job in found[:PAGE]]}
-        if len(found) > PAGE:
-            token = base64.urlsafe_b64encode(json.dumps(found[PAGE - 1].seq).encode()).decode()
+        faults = self._cloud.faults
+        ordered = faults.take_behaviour("azure_ml_control.page")
+        page = int(ordered.value or 1) if ordered else PAGE
+        found = self._batch.store.list_page(endpoint=None, deployment=None, before=before, limit=page + 1)
+        answer: dict[str, Any] = {"value": [self._show(call, job) for job in found[:page]]}
+        if faults.take_behaviour("azure_ml_control.strange_jobs"):
+            answer["value"] = [*_strange_jobs(), *answer["value"]]
+        if faults.take_behaviour("azure_ml_control.no_list"):
+            return 200, {"value": None}
+        if len(found) > page:
+            token = base64.urlsafe_b64encode(json.dumps(found[page - 1].seq).encode()).decode()
             version = call.query.get("api-version", "")
             answer["nextLink"] = f"{self._cloud.url}{WORKSPACE_ID}/jobs?api-version={version}&$skip={token}"
         return 200, answer
 
     def get_job(self, call: Call) -> tuple[int, dict[str, Any]]:
         """One of them."""
-        return 200, self._job(self._find_job(call))
+        return 200, self._show(call, self._find_job(call))
 
     def cancel_job(self, call: Call) -> tuple[int, dict[str, Any]]:
         """Asks for the stop and answers at once; a job that has ended cannot be cancelled."""
@@ -164,6 +175,14 @@ class ControlApi:
                 "provisioningState": "Succeeded",
             },
         }
+
+    def _show(self, call: Call, job: JobRecord) -> dict[str, Any]:
+        from local_cloud.azure_ml_batch_api import UNKNOWN_STATE
+
+        shown = self._job(job)
+        if self._cloud.faults.take(("unknown_state",), call.method, call.path):
+            shown["properties"]["status"] = UNKNOWN_STATE
+        return shown
 
     def _job(self, job: JobRecord) -> dict[str, Any]:
         """A job as the control plane shows it: a pipeline job, under the name it has in the data plane."""
@@ -265,6 +284,24 @@ def _online_endpoint(one: Any) -> dict[str, Any]:
             "traffic": dict(one.traffic),
         },
     }
+
+
+def _strange_jobs() -> list[dict[str, Any]]:
+    """A job of a kind that came after the client, and one whose step the client does not know."""
+    kind = "Microsoft.MachineLearningServices/workspaces/jobs"
+    later: dict[str, Any] = {
+        "jobType": "Dreaming",
+        "status": "Running",
+        "tags": None,
+        "properties": {},
+        "outputs": None,
+    }
+    step = {**later, "jobType": "Pipeline", "inputs": {}, "outputs": {}, "jobs": {"one": {"type": "dreaming"}}}
+    shown = {"later": later, "step": step}
+    return [
+        {"id": f"{WORKSPACE_ID}/jobs/{name}", "name": name, "type": kind, "properties": held}
+        for name, held in shown.items()
+    ]
 
 
 def _not_found(kind: str, name: str) -> ApiError:

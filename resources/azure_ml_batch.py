@@ -19,6 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from resources.addresses import is_safe
 from resources.azure_ml_calls import NoSuchThing, NotListed
 from resources.azure_ml_states import describe_status, read_field, tells_reason
 from resources.azure_ml_uris import output_folder, submission_folder
@@ -94,7 +95,7 @@ class AzureMlBatch(dg.ConfigurableResource):
         """The control plane."""
         with self._lock:
             if self._workspace is None:
-                self._workspace = AzureMlWorkspace(self.request_timeout_seconds)
+                self._workspace = AzureMlWorkspace(self.request_timeout_seconds, self.retry_seconds)
             return self._workspace
 
     def prepare(self, job: RemoteJob) -> Mapping[str, Any]:
@@ -145,12 +146,9 @@ class AzureMlBatch(dg.ConfigurableResource):
 
     def _find_in_workspace(self, job: RemoteJob, scoring_uri: str, stop_at: float) -> RemoteRun | None:
         folder = submission_folder(job.token)
-        for listed in self.workspace.list_jobs():
+        for listed in self.workspace.list_jobs(stop_at):
             if listed.labels.get(SUBMISSION_KEY) == job.remote_key or any(folder in uri for uri in listed.outputs):
                 return RemoteRun(listed.name, build_page_url(listed.name), {"scoring_uri": scoring_uri})
-            if time.monotonic() > stop_at:
-                reason = f"its jobs were not listed to the end within {self.find_seconds} s"
-                raise Unreachable("Azure ML", scoring_uri, reason, "the resource's `find_seconds`")
         return None
 
     def cancel(self, job: RemoteJob) -> None:
@@ -244,7 +242,11 @@ class AzureMlBatch(dg.ConfigurableResource):
                     raise
                 self._unlisted.add(scoring_uri)
                 raise NotListed(scoring_uri, error.reason) from error
-            yield [one for one in read_field(answer, "value") or [] if isinstance(one, Mapping)]
+            page = read_field(answer, "value")
+            if not isinstance(page, list):
+                # Whatever this is, it does not say that there are no jobs.
+                raise NotListed(scoring_uri, "its answer is no list")
+            yield [one for one in page if isinstance(one, Mapping)]
             following = read_field(answer, "nextLink")
             url = _require_same_host(urljoin(url, str(following)), scoring_uri) if following else None
 
@@ -297,8 +299,7 @@ def check_scoring_uri(uri: str) -> str:
         Refused: it is none.
     """
     parts = urlsplit(uri)
-    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if not parts.hostname or not (parts.scheme == "https" or local) or not parts.path.rstrip("/").endswith("/jobs"):
+    if not is_safe(parts) or not parts.path.rstrip("/").endswith("/jobs"):
         example = "https://<endpoint>.<region>.inference.ml.azure.com/jobs"
         raise Refused(
             "Azure ML", uri, f"no scoring URI of a batch endpoint, such as {example}", "the engine's `scoring_uri`"

@@ -54,15 +54,17 @@ class EndpointCalls:
         timeout_seconds: how long one request may take.
         retry_seconds: how long one that only reads is repeated.
         connections: how many at once.
+        scope: the audience of the token.
     """
 
-    def __init__(self, timeout_seconds: float, retry_seconds: float, connections: int) -> None:
+    def __init__(self, timeout_seconds: float, retry_seconds: float, connections: int, scope: str = SCOPE) -> None:
         import httpx
         from azure.identity import DefaultAzureCredential
 
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._http = httpx.Client(timeout=timeout_seconds, limits=limits)
         self._retry_seconds = retry_seconds
+        self._scope = scope
         self._credential = DefaultAzureCredential()
 
     def post(
@@ -131,13 +133,17 @@ class EndpointCalls:
             wait = min(wait * 2, _LONGEST_WAIT)
 
     def _sign_in(self, url: str) -> dict[str, str]:
-        from azure.core.exceptions import ClientAuthenticationError
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
 
         try:
-            token = self._credential.get_token(SCOPE).token
+            token = self._credential.get_token(self._scope).token
         except ClientAuthenticationError as error:
-            reason = (error.message or type(error).__name__).strip().splitlines()[0]
+            reason = (error.message or type(error).__name__).strip().splitlines()[0].rstrip(".")
             raise Refused("The Azure identity", url, reason, _CHECKS[401]) from None
+        except AzureError as error:
+            raise Unreachable(
+                "The Azure identity", url, _describe(error), "that the managed identity is there"
+            ) from None
         return {"Authorization": f"Bearer {token}"}
 
 

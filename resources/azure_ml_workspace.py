@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin, urlsplit
 
+from resources.azure_ml_calls import NoSuchThing
+from resources.azure_ml_states import read_field
 from resources.errors import NotFound, Refused, ResourceError, SettingInvalid, Unreachable
 from resources.settings import AZURE_ML_WORKSPACE
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+
+    from resources.azure_ml_calls import EndpointCalls
 
 _RESOURCE_ID = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
@@ -22,6 +27,8 @@ _RESOURCE_ID = re.compile(
 )
 EndpointKind = Literal["batch", "online"]
 _CHECK = f"{AZURE_ML_WORKSPACE.name}, and that the identity has a role on that workspace (AzureML Data Scientist)"
+_CHECK_UP = f"that Azure Resource Manager is up, {AZURE_ML_WORKSPACE.name} and the network"
+_JOBS_VERSION = "2024-04-01"
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,6 @@ class ListedJob:
     name: str
     labels: Mapping[str, str]
     outputs: tuple[str, ...]
-    created_at: datetime | None
 
 
 def read_workspace_id() -> WorkspaceId:
@@ -69,19 +75,27 @@ def build_page_url(name: str) -> str | None:
     return f"https://ml.azure.com/runs/{name}?wsid={workspace}"
 
 
+class _WaitTooLong(Exception):
+    """The service asks for a longer wait than there is time for."""
+
+
 class AzureMlWorkspace:
-    """Reads endpoints and cancels jobs. Importing azure-ai-ml takes seconds, so nothing else goes through it.
+    """Reads endpoints, cancels and lists jobs. Importing azure-ai-ml takes seconds, so nothing else goes through it.
 
     For invoking it is not used: MLClient keeps one header dictionary for all calls of a process, so that one call's
     deployment is sent with the next, and it repeats the POST that makes a job.
 
     Args:
         timeout_seconds: how long one request may take.
+        retry_seconds: how long a list's request that gets no answer, 429 or 5xx is repeated, and the longest wait that
+            is granted where the service asks for one; 0: nothing is repeated.
     """
 
-    def __init__(self, timeout_seconds: int) -> None:
+    def __init__(self, timeout_seconds: int, retry_seconds: float = 10) -> None:
         self._timeout = timeout_seconds
+        self._retry_seconds = retry_seconds
         self._client: MLClient | None = None
+        self._calls: EndpointCalls | None = None
 
     @property
     def client(self) -> MLClient:
@@ -106,12 +120,24 @@ class AzureMlWorkspace:
             workspace.name,
             enable_telemetry=False,
             # The SDK's own defaults repeat for minutes, longer than a sensor's tick may take.
-            retry_total=3,
+            retry_total=3 if self._retry_seconds else 0,
+            retry_connect=1,
+            retry_read=1,
             retry_backoff_factor=0.4,
             retry_backoff_max=5,
+            raw_response_hook=self._refuse_long_wait,
             connection_timeout=self._timeout,
             read_timeout=self._timeout,
         )
+
+    def _refuse_long_wait(self, response: Any) -> None:
+        # The SDK waits for as long as Retry-After says, and Azure Resource Manager may say an hour.
+        from azure.core.pipeline.policies import RetryPolicy
+
+        wait = RetryPolicy().get_retry_after(response) or 0
+        answer = response.http_response
+        if answer.status_code >= 400 and wait > self._retry_seconds:
+            raise _WaitTooLong(f"{answer.status_code}: it asks to be left alone for {wait:.0f} s")
 
     def read_scoring_uri(self, endpoint: str, kind: EndpointKind) -> str:
         """The scoring URI of an endpoint, by its name.
@@ -121,21 +147,31 @@ class AzureMlWorkspace:
         """
         from azure.core.exceptions import ResourceNotFoundError
 
-        with translated("the YAML's `endpoint`"):
+        shown = f"{kind} endpoint {endpoint}"
+        with translated(shown, "the YAML's `endpoint`"):
             endpoints: Any = self.client.batch_endpoints if kind == "batch" else self.client.online_endpoints
             try:
                 found = endpoints.get(endpoint).scoring_uri
             except ResourceNotFoundError as error:
-                names = [one.name for one in endpoints.list() if one.name]
-                missing = NotFound(f"{kind} endpoint", endpoint, f"workspace {read_workspace_id().name}", names)
-                reason = f"{missing} ({_first_line(error)})"
+                reason = f"{self._describe_missing(endpoint, kind, endpoints)} ({_first_line(error)})"
                 raise Refused(
                     "Azure ML", str(read_workspace_id()), reason, f"the YAML's `endpoint`, and {_CHECK}"
                 ) from error
         if not found:
-            reason = f"{kind} endpoint {endpoint} has no scoring URI"
+            reason = f"{shown} has no scoring URI"
             raise Refused("Azure ML", str(read_workspace_id()), reason, "that its creation has succeeded")
         return str(found)
+
+    def _describe_missing(self, endpoint: str, kind: EndpointKind, endpoints: Any) -> str:
+        name = read_workspace_id().name
+        try:
+            with translated(f"the {kind} endpoints", "the YAML's `endpoint`"):
+                names = [one.name for one in endpoints.list() if one.name]
+        except Unreachable as error:
+            # What is wrong is known; only the names that would help are not.
+            unknown = f"which there are is not known: {error.reason}"
+            return f"There is no {kind} endpoint {endpoint!r} in workspace {name}; {unknown}"
+        return str(NotFound(f"{kind} endpoint", endpoint, f"workspace {name}", names))
 
     def cancel(self, name: str) -> None:
         """Ask for a job to be stopped, without waiting for it.
@@ -143,58 +179,104 @@ class AzureMlWorkspace:
         Raises:
             Refused: the service's own message; a job that has ended may be refused too. Unreachable.
         """
-        with translated("the job"):
+        with translated(f"cancelling job {name}", "the job"):
             self.client.jobs.begin_cancel(name, polling=False)
 
-    def list_jobs(self) -> Iterator[ListedJob]:
-        """The jobs of the workspace that are not archived, page by page.
+    def list_jobs(self, stop_at: float) -> Iterator[ListedJob]:
+        """The jobs of the workspace, those that are archived too, page by page.
+
+        They are read by REST (Microsoft, "Jobs - List"): MLClient's list gives None for a job that it cannot read, and
+        nobody would know whether that one is ours.
+
+        Args:
+            stop_at: when to give up, as time.monotonic() has it.
 
         Raises:
-            Refused, Unreachable: while it is iterated over.
+            Refused, Unreachable: while it is iterated over, and for a list that could not be read to its end.
         """
-        with translated("the workspace's jobs"):
-            for job in self.client.jobs.list():
-                outputs: Mapping[str, Any] = getattr(job, "outputs", None) or {}
-                created = job.creation_context.created_at if job.creation_context else None
-                labels = {str(key): str(value) for key, value in {**(job.tags or {}), **(job.properties or {})}.items()}
-                paths = tuple(str(one.path) for one in outputs.values() if getattr(one, "path", None))
-                yield ListedJob(str(job.name), labels, paths, created if isinstance(created, datetime) else None)
+        workspace = str(read_workspace_id())
+        with translated("its jobs", "the workspace"):
+            manager = _resource_manager(self.client)
+            if self._calls is None:
+                from resources.azure_ml_calls import EndpointCalls
+
+                self._calls = EndpointCalls(self._timeout, self._retry_seconds, 1, f"{manager}/.default")
+        url: str | None = f"{manager}{workspace}/jobs?api-version={_JOBS_VERSION}&listViewType=All"
+        while url:
+            if time.monotonic() > stop_at:
+                raise Unreachable("Azure ML", workspace, "its jobs: not listed to the end in time", _CHECK_UP)
+            try:
+                answer = self._calls.get(url, stop_at)
+            except (NoSuchThing, Refused) as error:
+                raise Refused("Azure ML", workspace, f"its jobs: {error.reason}", _CHECK) from error
+            except Unreachable as error:
+                raise Unreachable("Azure ML", workspace, f"its jobs: {error.reason}", _CHECK_UP) from error
+            page = read_field(answer, "value")
+            if not isinstance(page, list):
+                raise Unreachable("Azure ML", workspace, "its jobs: the answer is no list", _CHECK_UP)
+            yield from (_read_job(one) for one in page)
+            following = read_field(answer, "nextLink")
+            url = urljoin(url, str(following)) if following else None
+            if url and urlsplit(url)[:2] != urlsplit(manager)[:2]:
+                # Our token goes with the request: never to another host.
+                raise Refused("Azure ML", workspace, f"its jobs: the list goes on at another address, {url}", _CHECK)
+
+
+def _resource_manager(client: MLClient) -> str:
+    # Of the cloud that AZUREML_CURRENT_CLOUD names; the SDK shows it nowhere else.
+    return str(client._base_url).rstrip("/")
+
+
+def _read_job(answer: Any) -> ListedJob:
+    values = answer if isinstance(answer, Mapping) else {}
+    properties = read_field(values, "properties") or {}
+    labels: dict[str, str] = {}
+    for held in (read_field(properties, "tags"), read_field(properties, "properties")):
+        if isinstance(held, Mapping):
+            labels |= {str(key): str(value) for key, value in held.items()}
+    outputs = read_field(properties, "outputs")
+    written = outputs.values() if isinstance(outputs, Mapping) else ()
+    places = [read_field(one, "uri") for one in written if isinstance(one, Mapping)]
+    return ListedJob(str(read_field(values, "name") or ""), labels, tuple(str(place) for place in places if place))
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str, check: str) -> Iterator[None]:
     """Turns azure-core's, azure-identity's and azure-ai-ml's errors into this package's.
 
     Args:
-        what: what was asked for, as a hint of what to check.
+        what: what was asked for.
+        check: where it is declared, as a hint of what to check.
     """
     try:
         yield
     except ResourceError:
         raise
     except Exception as error:
-        found = translate_error(error, what)
+        found = translate_error(error, what, check)
         if found is None:
             raise
         raise found from None
 
 
-def translate_error(error: Exception, what: str) -> ResourceError | None:
+def translate_error(error: Exception, what: str, check: str) -> ResourceError | None:
     """This package's error for one of the SDK's; None for one that is none of theirs."""
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
     address = AZURE_ML_WORKSPACE.read()
+    reason = f"{what}: {_first_line(error)}"
     if isinstance(error, ClientAuthenticationError):
         return Refused("The Azure identity", address, _first_line(error), f"the managed identity, and {_CHECK}")
-    if isinstance(error, HttpResponseError) and error.status_code is not None and _is_busy(error.status_code):
-        return Unreachable("Azure ML", address, f"{error.status_code}: {_first_line(error)}", "that the service is up")
     if isinstance(error, HttpResponseError) and error.status_code is not None:
-        return Refused("Azure ML", address, f"{error.status_code}: {_first_line(error)}", f"{what}, and {_CHECK}")
-    if isinstance(error, AzureError):
-        return Unreachable("Azure ML", address, _first_line(error), f"{AZURE_ML_WORKSPACE.name} and the network")
+        reason = f"{what}: {error.status_code}: {_first_line(error)}"
+        if _is_busy(error.status_code):
+            return Unreachable("Azure ML", address, reason, _CHECK_UP)
+        return Refused("Azure ML", address, reason, f"{check}, and {_CHECK}")
+    if isinstance(error, AzureError | _WaitTooLong):
+        return Unreachable("Azure ML", address, reason, _CHECK_UP)
     if isinstance(error, MlException):
-        return Refused("Azure ML", address, _first_line(error), f"{what}, and {_CHECK}")
+        return Refused("Azure ML", address, reason, f"{check}, and {_CHECK}")
     return None
 
 

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from tests.archive.conftest import Source, postgresql, source
 from tests.archive_kills.bank import Bank
 from tests.archive_kills.processes import Archiver, Archivers
+from tests.kills import count_kills
 
 __all__ = ["postgresql", "source"]
 
-KILLS = int(os.environ.get("ADFML_TEST_KILLS", "3"))
+KILLS = count_kills(3)
 """How many runs are killed in each combination of mode and server."""
 
 BIG_ROWS = 30_000

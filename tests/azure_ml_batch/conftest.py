@@ -178,14 +178,26 @@ class Bench:
     def count(self, job: RemoteJob) -> int:
         return sum(one["properties"]["properties"].get(SUBMISSION_KEY) == job.remote_key for one in self.listed())
 
+    def count_named(self, name: str, job: RemoteJob) -> int:
+        """How many jobs of this name the service has, where they carry the key of `job`."""
+        carried = [one for one in self.listed() if one["name"] == name]
+        return sum(one["properties"]["properties"].get(SUBMISSION_KEY) == job.remote_key for one in carried)
+
     def order(self, **fault: Any) -> None:
         self.client.post(f"{self.cloud.url}/_local/faults", json=fault).raise_for_status()
 
     def clear(self) -> None:
         self.client.delete(f"{self.cloud.url}/_local/faults").raise_for_status()
 
+    def faults_left(self) -> int:
+        return len(self.client.get(f"{self.cloud.url}/_local/faults").raise_for_status().json()["faults"])
+
     def requests(self) -> dict[str, int]:
         return dict(self.client.get(f"{self.cloud.url}/_local/requests").raise_for_status().json())
+
+    def count_requests(self, end: str) -> int:
+        """How many requests went to paths that end so."""
+        return sum(count for call, count in self.requests().items() if call.endswith(end))
 
 
 @pytest.fixture(scope="package")

@@ -16,6 +16,7 @@ from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob
 from resources.submission import cancel_job, submit_job
 from tests.azure_ml_batch.conftest import Bench
+from tests.kills import repeat_kills
 
 INVOKE = {"method": "POST", "path": "/azureml/batch/tiny/jobs"}
 
@@ -62,10 +63,11 @@ def test_the_address_is_read_from_the_workspace_once(bench: Bench) -> None:
     assert [bench.requests()[path] for path in asked] == [1]
 
 
+@repeat_kills()
 @pytest.mark.parametrize(
     ("method", "when"), [("record_submitted", "before"), ("record_submitted", "after"), ("record_sending", "after")]
 )
-def test_a_killed_submitter_makes_one_job_not_two(bench: Bench, method: str, when: str) -> None:
+def test_a_killed_submitter_makes_one_job_not_two(bench: Bench, method: str, when: str, kill: int) -> None:
     """SIGKILL between the intent and the send, between the service's answer and the ledger's update, and after it."""
     job = bench.open()
     command = [sys.executable, "-c", SUBMITTER, job.submission_key, method, when]

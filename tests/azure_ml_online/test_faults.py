@@ -10,16 +10,11 @@ import pytest
 from resources.azure_ml_online import OnlineTarget, TargetInvalid
 from resources.errors import Refused, Unreachable
 from tests.azure_ml_online.conftest import FEATURES, Bench, make_records, predict_here
+from tests.faults import FAULTS
 
-PASSING: dict[str, dict[str, Any]] = {
-    "429": {"kind": "status", "code": 429},
-    "429 with Retry-After": {"kind": "status", "code": 429, "retry_after": 1},
+PASSING: dict[str, dict[str, Any]] = FAULTS | {
     "408": {"kind": "status", "code": 408},
-    "500": {"kind": "status", "code": 500},
     "503 with Retry-After": {"kind": "status", "code": 503, "retry_after": 1},
-    "reset": {"kind": "reset"},
-    "lost answer": {"kind": "lost_answer"},
-    "truncated": {"kind": "truncated"},
     "slow": {"kind": "delay", "seconds": 2.0},
 }
 
@@ -33,7 +28,7 @@ def test_a_fault_that_passes_costs_no_row_and_doubles_none(bench: Bench, fault: 
     assert list(scored) == [(score, None) for score in predict_here(bench.models.champion, records)]
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "reset", "truncated"])
+@pytest.mark.parametrize("kind", ["429 without", "500", "reset", "truncated"])
 def test_a_fault_that_stays_ends_the_call_with_what_to_check(bench: Bench, kind: str) -> None:
     bench.order(path=bench.path, **{**PASSING[kind], "times": None})
     with pytest.raises(Unreachable, match=r"online endpoint at http.*tried \d+ times.*`scoring_uri`"):

@@ -14,10 +14,12 @@ from resources.lake import Lake
 from resources.manifest import read_manifest
 from tests.azure_ml_online.conftest import Bench, make_records, predict_here
 from tests.azure_ml_online.days import SCORES, materialise, put_model, put_records
+from tests.kills import repeat_kills
 
 ROOT = Path(adfml_assets.__file__).parent.parent
 
 
+@repeat_kills()
 @pytest.mark.parametrize(
     ("function", "call", "stays_visible"),
     [
@@ -28,7 +30,7 @@ ROOT = Path(adfml_assets.__file__).parent.parent
     ],
 )
 def test_a_killed_run_makes_nothing_half_visible(
-    bench: Bench, lake: Lake, control: ControlDatabase, function: str, call: int, stays_visible: bool
+    bench: Bench, lake: Lake, control: ControlDatabase, function: str, call: int, stays_visible: bool, kill: int
 ) -> None:
     records = make_records(300)
     put_model(lake, control)

@@ -11,13 +11,12 @@ import sys
 import time
 
 import pyarrow as pa
-import pytest
 
 from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, commit_manifest, list_data_paths, read_manifest
 from tests.conftest import NOW
+from tests.kills import repeat_kills
 
-KILLS = int(os.environ.get("ADFML_TEST_KILLS", "2"))
 FOLDER = "archive/shop/main/t/snapshot_date=2026-03-10"
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.binary())])
 
@@ -61,10 +60,10 @@ def kill_while_writing(seconds: float) -> None:
     assert child.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_killed_writer_leaves_the_partition_as_it_was(lake: Lake, number: int) -> None:
+@repeat_kills(2)
+def test_a_killed_writer_leaves_the_partition_as_it_was(lake: Lake, kill: int) -> None:
     before = write_partition(lake, "first", [1, 2, 3])
-    kill_while_writing(random.Random(number).uniform(0, 0.8))  # noqa: S311 - moments, not secrets
+    kill_while_writing(random.Random(kill).uniform(0, 0.8))  # noqa: S311 - moments, not secrets
     manifest = read_manifest(lake, FOLDER)
     assert manifest == before
     (path,) = list_data_paths(FOLDER, before)
@@ -76,9 +75,9 @@ def test_a_killed_writer_leaves_the_partition_as_it_was(lake: Lake, number: int)
     assert lake.list_files(FOLDER) == [f"{FOLDER}/_manifest.json", *list_data_paths(FOLDER, after)]
 
 
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_killed_first_run_leaves_no_partition(lake: Lake, number: int) -> None:
-    kill_while_writing(random.Random(-number - 1).uniform(0, 0.8))  # noqa: S311 - moments, not secrets
+@repeat_kills(2)
+def test_a_killed_first_run_leaves_no_partition(lake: Lake, kill: int) -> None:
+    kill_while_writing(random.Random(-kill - 1).uniform(0, 0.8))  # noqa: S311 - moments, not secrets
     assert read_manifest(lake, FOLDER) is None
 
 

@@ -20,6 +20,7 @@ from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
 from resources.lake import Lake
 from resources.language import Language
+from resources.language_turns import LEASE
 
 SECONDS = 60.0
 
@@ -41,7 +42,7 @@ class Order:
     die_after: bool = False
     run_id: str = "killed"
     page_rows: int = 20
-    lease: timedelta = timedelta(seconds=1)
+    lease: timedelta = LEASE
     environment: dict[str, str] = field(default_factory=dict)
 
 

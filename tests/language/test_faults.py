@@ -9,26 +9,20 @@ import pytest
 from resources.errors import Refused, SettingInvalid, SettingMissing, Unreachable
 from resources.language import Language
 from resources.language_documents import build_document
+from tests.faults import FAULTS
 from tests.language.conftest import PATH, Scorer, Service, Shop
 
 ROWS = 35
-SURVIVED: dict[str, dict[str, Any]] = {
-    "429 without Retry-After": {"kind": "status", "code": 429},
-    "429 with Retry-After": {"kind": "status", "code": 429, "retry_after": 1},
+SURVIVED: dict[str, dict[str, Any]] = FAULTS | {
     "429 with Retry-After 0": {"kind": "status", "code": 429, "retry_after": 0},
     "408": {"kind": "status", "code": 408},
-    "500": {"kind": "status", "code": 500},
     "502": {"kind": "status", "code": 502},
     "503 with Retry-After": {"kind": "status", "code": 503, "retry_after": 0},
     "504": {"kind": "status", "code": 504},
-    "reset": {"kind": "reset"},
-    "lost answer": {"kind": "lost_answer"},
-    "truncated answer": {"kind": "truncated"},
-    "slow": {"kind": "delay", "seconds": 0.3},
     "a document fails": {"kind": "behaviour", "name": "language.document_error"},
     "a document is missing in the answer": {"kind": "behaviour", "name": "language.missing_document"},
 }
-PAID_TWICE = {"lost answer", "truncated answer", "a document is missing in the answer"}
+PAID_TWICE = {"lost answer", "truncated", "a document is missing in the answer"}
 # Of a connection that breaks nobody knows whether the work was done.
 MAYBE_PAID_TWICE = PAID_TWICE | {"408", "504", "reset"}
 

@@ -8,7 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from resources.language_turns import TurnTaken
+from resources.control import utc_now
+from resources.control_tables import partition_claims as turns
+from resources.language_turns import LEASE, TurnTaken
+from tests.kills import repeat_kills
 from tests.language.conftest import Scorer, Service, Shop
 from tests.language.scoring_process import Order, run, start
 
@@ -32,17 +35,28 @@ MOMENTS = {
 
 
 IN_THE_DATABASE = ["with the page in the lake", "inside the table's transaction", "with the page in the table"]
-QUICK = timedelta(seconds=0.5)
 
 
+def let_its_turn_end(scorer: Scorer) -> None:
+    """As if a minute had passed since the killed run was heard of."""
+    with scorer.control.engine.begin() as connection:
+        connection.execute(turns.update().values(claimed_at=utc_now() - 2 * LEASE))
+
+
+@repeat_kills()
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_next_run_goes_on(moment: str, sqlite_scorer: Scorer, sqlite_shop: Shop, service: Service) -> None:
+def test_the_next_run_goes_on(
+    moment: str, sqlite_scorer: Scorer, sqlite_shop: Shop, service: Service, kill: int
+) -> None:
     check_next_run(moment, sqlite_scorer, sqlite_shop, service)
 
 
+@repeat_kills()
 @pytest.mark.parametrize("shop", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("moment", IN_THE_DATABASE)
-def test_the_next_run_goes_on_on_postgresql(moment: str, scorer: Scorer, shop: Shop, service: Service) -> None:
+def test_the_next_run_goes_on_on_postgresql(
+    moment: str, scorer: Scorer, shop: Shop, service: Service, kill: int
+) -> None:
     check_next_run(moment, scorer, shop, service)
 
 
@@ -50,8 +64,9 @@ def check_next_run(moment: str, scorer: Scorer, shop: Shop, service: Service) ->
     where, call, after, again = MOMENTS[moment]
     table = shop.feedback([f"I love number {n}." if n % 10 else None for n in range(ROWS)])
     assert run(Order(shop.schema, where, call, after)) == -signal.SIGKILL
+    let_its_turn_end(scorer)
 
-    _, progress, left = scorer.score(page_rows=PAGE, lease=QUICK)
+    _, progress, left = scorer.score(page_rows=PAGE, lease=LEASE)
 
     assert left == 0
     assert [row.scored for row in shop.read(table)] == [1 if n % 10 else -1 for n in range(ROWS)]
@@ -68,8 +83,9 @@ def check_next_run(moment: str, scorer: Scorer, shop: Shop, service: Service) ->
         assert progress.recovered == PAGE
 
 
+@repeat_kills()
 def test_what_a_killed_run_left_is_put_together_for_its_own_day(
-    sqlite_scorer: Scorer, sqlite_shop: Shop, service: Service
+    sqlite_scorer: Scorer, sqlite_shop: Shop, service: Service, kill: int
 ) -> None:
     scorer, shop = sqlite_scorer, sqlite_shop
     shop.feedback(["I love it."] * 40)
@@ -82,7 +98,8 @@ def test_what_a_killed_run_left_is_put_together_for_its_own_day(
         day = folder.removeprefix("ml/text-scores/mood/")
         scorer.lake.write_table(path.replace(day, "2026/01/02"), scorer.lake.read_table(path))
         scorer.lake.delete(path)
-    scorer.score(lease=QUICK)
+    # It waits for as long as the killed run's turn lasts.
+    scorer.score()
     assert len(scorer.read("predictions", "2026-01-02")) == 40
     assert scorer.read("predictions") == []
     assert set(service.documents().values()) == {1}
@@ -95,14 +112,17 @@ def test_a_second_run_over_the_table_sends_nothing_while_the_first_lives(
 ) -> None:
     scorer, shop = sqlite_scorer, sqlite_shop
     shop.feedback(["I love it."] * 40)
-    service.order(kind="delay", path="/language/*", seconds=1.5, times=1)
-    process = start(Order(shop.schema, run_id="first"))
+    lease = timedelta(seconds=4)
+    # No answer for as long as the fault is in force.
+    service.order(kind="delay", path="/language/*", seconds=0.1, times=None)
+    process = start(Order(shop.schema, run_id="first", lease=lease))
     stop_at = time.monotonic() + 30
     while service.requests() == 0:
         assert time.monotonic() < stop_at
         time.sleep(0.05)
     with pytest.raises(TurnTaken, match=r"shop\..*Feedback is being scored by run first .*Nothing was sent"):
-        scorer.score(run_id="second")
+        scorer.score(run_id="second", lease=lease)
+    service.http.delete("/_local/faults").raise_for_status()
     process.join(60)
     assert process.exitcode == 0
     assert set(service.documents().values()) == {1}

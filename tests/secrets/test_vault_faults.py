@@ -6,22 +6,14 @@ from typing import Any
 
 import pytest
 
+import tests.faults
 from resources import key_vault_client
 from resources.errors import Unreachable
 from resources.key_vault import read_secret
 
 from .conftest import Vault
 
-FAULTS: dict[str, dict[str, Any]] = {
-    "429 with Retry-After": {"kind": "status", "code": 429, "retry_after": 1},
-    "429 without": {"kind": "status", "code": 429},
-    "500": {"kind": "status", "code": 500},
-    "503": {"kind": "status", "code": 503},
-    "reset": {"kind": "reset"},
-    "lost answer": {"kind": "lost_answer"},
-    "truncated": {"kind": "truncated"},
-    "slow": {"kind": "delay", "seconds": 0.7},
-}
+FAULTS: dict[str, dict[str, Any]] = tests.faults.FAULTS | {"slow": {"kind": "delay", "seconds": 0.7}}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
