@@ -64,6 +64,10 @@ def insert_job(
 
 def insert_successors(connection: Connection, deployment: str, job: RemoteJob, status: RemoteStatus) -> None:
     """Write the intents that follow from a job's end: its next try, or what it left undone."""
+    again = status.state == "failed" and status.transient and job.retryable
+    wait = status.requeue_after if job.cancel_reason is None else None
+    if not (again or wait is not None or status.next_requests):
+        return
     now = utc_now()
     common: dict[str, Any] = {
         name: getattr(job, name)
@@ -71,24 +75,24 @@ def insert_successors(connection: Connection, deployment: str, job: RemoteJob, s
     }
     common |= {"group_key": job.group_key, "parent_key": job.submission_key, "sender": None}
     # One that waited for room was made later, with the deadline of the first.
-    first = (select_group(connection, job.group_key) or [job])[0]
+    first = _select_first(connection, job.group_key) or job
     whole = first.deadline_at - first.created_at
     successors = []
-    if status.requeue_after is not None and job.cancel_reason is None:
+    if wait is not None:
         # Waiting for room is no try, and does not move the deadline.
         successors.append(
             insert_job(
                 connection,
                 deployment,
                 request=job.request,
-                sendable_at=now + status.requeue_after,
+                sendable_at=now + wait,
                 deadline_at=job.deadline_at,
                 try_number=job.try_number,
                 refusals=job.refusals + 1,
                 **common,
             )
         )
-    elif status.state == "failed" and status.transient and job.retryable:
+    elif again:
         successors.append(
             insert_job(
                 connection,
@@ -149,6 +153,13 @@ def select_group(connection: Connection, group_key: str) -> list[RemoteJob]:
     whole = (table.c.group_key == group_key) | (table.c.submission_key == group_key)
     query = table.select().where(whole).order_by(table.c.attempt)
     return [to_job(row) for row in connection.execute(query).mappings()]
+
+
+def _select_first(connection: Connection, group_key: str) -> RemoteJob | None:
+    """The first attempt of a group; the whole group may be large, and be read for each of its jobs."""
+    whole = (table.c.group_key == group_key) | (table.c.submission_key == group_key)
+    row = connection.execute(table.select().where(whole).order_by(table.c.attempt).limit(1)).mappings().first()
+    return None if row is None else to_job(row)
 
 
 def list_tips(jobs: Sequence[RemoteJob]) -> list[RemoteJob]:

@@ -82,9 +82,10 @@ def advance_jobs(
             # What was learned before the service went away counts.
             polled += len(statuses)
             ended += _record(ledger, statuses, log)
-        if ended:
-            if freed:
+            if ended and freed:
+                # Also where another job could not be looked at: those that wait for room must not wait for that one.
                 ledger.wake_postponed(service.name)
+        if ended:
             # A failure may have left the intent of its next try, and an end room for others.
             meant = ledger.list_outstanding(service.name)
             submitted += _submit_meant(ledger, service, meant, sender, max(now, utc_now()), stop_at, log)

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import httpx
 import pytest
 
 from resources.errors import ResourceError
 from resources.submission import cancel_job
+from tests.faults import FAULTS
 from tests.remote_jobs.conftest import Bench
 
-FAULTS: dict[str, dict[str, Any]] = {
-    "429 with Retry-After": {"kind": "status", "code": 429, "retry_after": 1},
-    "429 without": {"kind": "status", "code": 429},
-    "500": {"kind": "status", "code": 500},
-    "reset": {"kind": "reset"},
-    "slow": {"kind": "delay", "seconds": 0.5},
-    "truncated": {"kind": "truncated"},
-    "lost answer": {"kind": "lost_answer"},
-}
 CALLS = {
     "find the job": "/api/*/jobs/list",
     "submit": "/api/*/jobs/run-now",

@@ -14,9 +14,8 @@ from resources.errors import OutcomeUnknown, Refused, Unreachable
 from resources.ledger import Ledger
 from resources.remote_jobs import RemoteJob
 from resources.submission import cancel_job, submit_job
+from tests.kills import repeat_kills
 from tests.remote_jobs.conftest import Bench
-
-KILLS = int(os.environ.get("ADFML_TEST_KILLS", "2"))
 
 SUBMITTER = """
 import os, signal, sys
@@ -49,11 +48,11 @@ def test_a_submitted_job_is_known_by_its_id_and_page(bench: Bench) -> None:
     assert bench.get(job).state == "succeeded"
 
 
-@pytest.mark.parametrize("number", range(KILLS))
+@repeat_kills(2)
 @pytest.mark.parametrize(
     ("method", "when"), [("record_submitted", "before"), ("record_submitted", "after"), ("record_sending", "after")]
 )
-def test_a_killed_submitter_makes_one_job_not_two(bench: Bench, method: str, when: str, number: int) -> None:
+def test_a_killed_submitter_makes_one_job_not_two(bench: Bench, method: str, when: str, kill: int) -> None:
     """SIGKILL between the intent and the send, between the service's answer and the ledger's update, and after it."""
     job = bench.open()
     command = [sys.executable, "-c", SUBMITTER, job.submission_key, method, when]
