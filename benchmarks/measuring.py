@@ -76,14 +76,14 @@ def _read_peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on the console; the first and the last column are words, the others figures."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 2) -> None:
+    """A table on the console: the first column is words, with ``words`` 2 the last one too; the others are figures."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index in (0, len(columns) - 1) else "right", overflow="fold")
+        table.add_column(column, justify="left" if index in (0, len(columns) - 1)[:words] else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console(width=150).print(table)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import statistics
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.measuring import Measured, print_table, report, run_apart
@@ -33,35 +33,28 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for name in chosen.only:
         for count in chosen.jobs:
-            ticks = _measure(SERVICES[name], count, chosen.rounds)
-            rows += [[name, f"{count:,}", what, *_summarise(measured, count)] for what, measured in ticks.items()]
+            rows.append([name, f"{count:,}", *_summarise(_measure(SERVICES[name], count, chosen.rounds), count)])
             print(f"{name}, {count:,} jobs: done", file=sys.stderr)
-    columns = ["service", "outstanding", "tick", "s", "CPU s", "polled", "requests a job", "peak MB", ""]
-    print_table("One sensor tick", columns, [[*row, ""] for row in rows])
+    columns = ["service", "outstanding", "s", "CPU s", "polled", "requests a job", "peak MB"]
+    print_table("One sensor tick over jobs that all run", columns, rows, words=1)
 
 
-def _measure(service: BenchedService, count: int, rounds: int) -> dict[str, list[Measured]]:
-    found: dict[str, list[Measured]] = {"all running": []}
+def _measure(service: BenchedService, count: int, rounds: int) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder, service.run_cloud(Path(folder)) as cloud:
         os.environ.update(cloud.environment())
         os.environ["ADFML_CONTROL_URL"] = f"sqlite:///{folder}/control.sqlite"
         os.environ["ADFML_LAKE"] = f"{folder}/lake"
         service.create_jobs(cloud, count)
-        for _ in range(rounds):
-            found["all running"].append(run_apart("benchmarks.remote_jobs", service.name, cloud.url))
-    return found
+        return [run_apart("benchmarks.remote_jobs", service.name, cloud.url) for _ in range(rounds)]
 
 
 def _summarise(measured: list[Measured], count: int) -> list[str]:
-    def median(values: list[float]) -> float:
-        return statistics.median(values)
-
     return [
-        f"{median([m.seconds for m in measured]):.2f}",
-        f"{median([m.cpu_seconds for m in measured]):.2f}",
-        f"{median([m.facts['polled'] for m in measured]):,.0f}",
-        f"{median([m.facts['requests'] for m in measured]) / count:.4f}",
-        f"{median([m.peak_mb for m in measured]):.0f}",
+        f"{median(m.seconds for m in measured):.2f}",
+        f"{median(m.cpu_seconds for m in measured):.2f}",
+        f"{median(m.facts['polled'] for m in measured):,.0f}",
+        f"{median(m.facts['requests'] for m in measured) / count:.4f}",
+        f"{median(m.peak_mb for m in measured):.0f}",
     ]
 
 

@@ -48,10 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
                 steps.append(_measure(job, datetime.fromtimestamp((ended or 0) / 1000, UTC)))
     names = ("the job's end -> seen by the sensor", "seen -> collected", "the job's end -> collected")
     rows = [
-        [name, *(f"{pick(values):.1f}" for pick in (statistics.median, min, max)), ""]
+        [name, *(f"{pick(values):.1f}" for pick in (statistics.median, min, max))]
         for name, values in zip(names, zip(*steps, strict=True), strict=True)
     ]
-    print_table(f"Waiting for {len(steps)} jobs", ["", "median s", "least", "most", ""], rows)
+    print_table(f"Waiting for {len(steps)} jobs", ["", "median s", "least", "most"], rows, words=1)
 
 
 def _measure(job: RemoteJob, ended: datetime) -> tuple[float, float, float]:

@@ -65,6 +65,7 @@ class DemoHome:
 
     def environment(self) -> dict[str, str]:
         """The settings of this demo, without the local cloud's."""
+        secrets = [name for name in os.environ if name.startswith("ADFML_") and name.endswith("_SECRET")]
         return {
             **os.environ,
             "DAGSTER_HOME": str(self.dagster),
@@ -73,9 +74,10 @@ class DemoHome:
             "ADFML_FIRST_DAY": self._first_day.read_text(),
             "ADFML_CONTROL_URL": f"sqlite:///{self.control}",
             # A path of this machine, or a token, of somebody's own setting would send the demo elsewhere.
+            **dict.fromkeys(secrets, ""),
             "ADFML_DATABRICKS_TOKEN": "",
-            "ADFML_DATABRICKS_TOKEN_SECRET": "",
             "ADFML_DATABRICKS_RESOURCE_ID": "",
+            "ADFML_OPENAI_KEY": "",
         }
 
 

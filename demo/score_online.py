@@ -116,24 +116,28 @@ def read_records(stream: TextIO) -> Iterator[list[dict[str, Any]]]:
             "Nothing was on standard input: expected a JSON list of objects, an object, or JSON lines."
         )
     try:
-        one = json.loads(first)
+        found = json.loads(first)
     except ValueError:
-        one = None
-    if isinstance(one, dict):
-        yield from _read_lines(_require_object(one, f"line {number}"), lines)
-        return
-    text = first + stream.read() if one is None else first
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InvalidRequest(f"Standard input is no JSON, from line {number}: {error}.") from None
-    if one is not None and any(line.strip() for _, line in lines):
-        raise InvalidRequest(f"Standard input goes on after the JSON value in line {number}.")
+        found = _read_whole(first + stream.read(), number)
+    else:
+        if isinstance(found, dict):
+            yield from _read_lines(_require_object(found, f"line {number}"), lines)
+            return
+        if any(line.strip() for _, line in lines):
+            raise InvalidRequest(f"Standard input goes on after the JSON value in line {number}.")
     records = found if isinstance(found, list) else [found]
     for index, record in enumerate(records):
         _require_object(record, f"record {index}")
     for start in range(0, len(records), _BATCH_RECORDS):
         yield records[start : start + _BATCH_RECORDS]
+
+
+def _read_whole(text: str, number: int) -> Any:
+    """A JSON value that takes several lines, from a line on."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"Standard input is no JSON, from line {number}: {error}.") from None
 
 
 def _read_lines(first: dict[str, Any], lines: Iterator[tuple[int, str]]) -> Iterator[list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,8 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from local_cloud import supervisor
-from local_cloud.processes import MARKER, ProcessIdentity, is_alive, kill_marked, own_identity, signal_group
+from local_cloud.clock import now_millis
+from local_cloud.processes import (
+    MARKER,
+    ProcessIdentity,
+    is_alive,
+    kill_marked,
+    own_identity,
+    signal_group,
+    workload_limits,
+)
 from local_cloud.state import StateFolder, write_atomically
+
+STOP_GRACE_MILLIS = 2_000
+"""How long a workload has between SIGTERM and SIGKILL."""
+
+
+def new_id() -> int:
+    """An id for an attempt: 15 random digits, as Databricks'. One of a state folder thrown away never comes back."""
+    return 10**14 + secrets.randbelow(9 * 10**14)
 
 
 @dataclass(frozen=True)
@@ -40,16 +58,12 @@ class AttemptFolders:
     server that starts anew on the same state folder goes on where a killed one has stopped.
     """
 
-    def __init__(self, state: StateFolder, environment: Mapping[str, str]) -> None:
-        """Create the view.
-
-        Args:
-            state: The state folder.
-            environment: What workloads get on top of this process's environment.
-        """
+    def __init__(self, state: StateFolder) -> None:
+        """Create the view of a state folder; workloads use its MLflow store."""
         self._state = state
-        self._environment = dict(environment)
+        self._environment = {**state.mlflow_environment(), **workload_limits()}
         self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
+        self._terminated: set[int] = set()
 
     def folder(self, attempt_id: int) -> Path:
         """The folder of an attempt."""
@@ -81,9 +95,9 @@ class AttemptFolders:
             )
         return True
 
-    def has_started(self, attempt_id: int) -> bool:
-        """Whether this server has started a supervisor for it."""
-        return attempt_id in self._supervisors
+    def is_taken(self, attempt_id: int) -> bool:
+        """Whether a supervisor of this server is on its way to it, or anybody has claimed it."""
+        return attempt_id in self._supervisors or self.claim(attempt_id) is not None
 
     def claim(self, attempt_id: int) -> Claim | None:
         """Who has claimed the attempt; None: nobody yet."""
@@ -126,6 +140,14 @@ class AttemptFolders:
         """Send a signal to the workload's process group; False while it is not yet known or when it is gone."""
         found = _read(self.folder(attempt_id) / "workload.json")
         return found is not None and signal_group(_identity(found), number, str(self.folder(attempt_id)))
+
+    def stop(self, attempt_id: int, asked_at: int) -> None:
+        """Have the workload end: SIGTERM, and SIGKILL when that was asked for too long ago (epoch milliseconds)."""
+        if now_millis() - asked_at > STOP_GRACE_MILLIS:
+            self.signal(attempt_id, signal.SIGKILL)
+        # Once is enough: a second SIGTERM could cut short what the workload does on the first.
+        elif attempt_id not in self._terminated and self.signal(attempt_id, signal.SIGTERM):
+            self._terminated.add(attempt_id)
 
     def abandon(self, attempt_id: int) -> None:
         """See to it that nothing of an attempt runs, now or later."""

@@ -7,9 +7,6 @@ found), `azure_ml_batch.late_error` (500 after the job was made). The common kin
 
 from __future__ import annotations
 
-import base64
-import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,8 +22,8 @@ from local_cloud.azure_ml_batch_engine import Engine
 from local_cloud.azure_ml_batch_requests import build_command, invalid, read_invocation
 from local_cloud.azure_ml_batch_store import JobRecord, JobStore
 from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard, make_page_token, parse_object, read_page_token
 from local_cloud.faults import FaultBox
-from local_cloud.processes import workload_limits
 from local_cloud.services import Cloud, Service
 from local_cloud.tokens import Claims, TokenIssuer
 
@@ -35,8 +32,6 @@ PREFIX = "/azureml/batch"
 PAGE = 100
 UNKNOWN_STATE = "Hibernating"
 """What a fault of kind ``unknown_state`` reports: no document knows it."""
-
-_log = logging.getLogger(__name__)
 
 
 class BatchApi:
@@ -103,7 +98,7 @@ class BatchApi:
         )
         answer: dict[str, Any] = {"value": [self._disguise(call, self.view(job)) for job in found[:PAGE]]}
         if len(found) > PAGE:
-            token = base64.urlsafe_b64encode(json.dumps(found[PAGE - 1].seq).encode()).decode()
+            token = make_page_token("jobs", found[PAGE - 1].seq)
             answer["nextLink"] = f"{self.scoring_uri(endpoint.name)}?$skiptoken={token}"
         return 200, answer
 
@@ -162,10 +157,8 @@ class BatchApi:
 
 def build_service(cloud: Cloud) -> Service:
     """The batch endpoints of the declared YAML files, and the control plane of their workspace."""
-    # The server imports this module.
-
     store = JobStore(cloud.database)
-    folders = AttemptFolders(cloud.state, {**cloud.state.mlflow_environment(), **workload_limits()})
+    folders = AttemptFolders(cloud.state)
     engine = Engine(store, folders, cloud.faults, cloud.fail)
     api = BatchApi(load_endpoints(), store, cloud.faults, cloud.url, engine.wake)
     path = f"{PREFIX}/{{endpoint}}/jobs"
@@ -199,36 +192,25 @@ def build_endpoint(
 ) -> Callable[[Request], Any]:
     """A handler as a route's endpoint: authenticated, its errors as the service words them."""
 
-    async def endpoint(request: Request) -> Response:
-        try:
-            caller = authenticate(issuer, request.headers.get("authorization"), audience)
-            call = azure_ml_control_api.Call(
-                request.method,
-                request.url.path,
-                dict(request.query_params),
-                dict(request.headers),
-                dict(request.path_params),
-                _parse(await request.body()) if request.method == "POST" else {},
-                caller,
-            )
-            status, body = await run_in_threadpool(handler, call)
-            headers = body.pop("_headers", {})
-            return JSONResponse(body, status_code=status, headers=headers) if body else Response(b"", status, headers)
-        except ApiError as error:
-            return _error(error.status, error.code, error.message)
-        except Exception as error:
-            _log.exception("%s %s failed", request.method, request.url.path)
-            return _error(500, "ServiceError", f"The local cloud failed: {error!r}")
+    async def answer(request: Request) -> Response:
+        caller = _authenticate(issuer, request.headers.get("authorization"), audience)
+        call = azure_ml_control_api.Call(
+            request.method,
+            request.url.path,
+            dict(request.query_params),
+            dict(request.headers),
+            dict(request.path_params),
+            _parse(await request.body()) if request.method == "POST" else {},
+            caller,
+        )
+        status, body = await run_in_threadpool(handler, call)
+        headers = body.pop("_headers", {})
+        return JSONResponse(body, status_code=status, headers=headers) if body else Response(b"", status, headers)
 
-    return endpoint
+    return guard(answer, _show_error, "ServiceError")
 
 
-def authenticate(issuer: TokenIssuer, authorization: str | None, audience: str) -> Claims:
-    """The claims of a request's token.
-
-    Raises:
-        ApiError: 401.
-    """
+def _authenticate(issuer: TokenIssuer, authorization: str | None, audience: str) -> Claims:
     try:
         return issuer.verify(authorization, audience)
     except TokenError as error:
@@ -239,22 +221,17 @@ def _parse(raw: bytes) -> dict[str, Any]:
     if not raw:
         return {}
     try:
-        body = json.loads(raw)
+        return parse_object(raw)
     except ValueError as error:
-        raise invalid(f"The request is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise invalid("The request is not a JSON object.")
-    return body
+        raise invalid(f"The request is not a JSON object: {error}") from error
 
 
 def _read_token(token: str | None) -> int | None:
-    if not token:
-        return None
     try:
-        return int(json.loads(base64.urlsafe_b64decode(token)))
+        return read_page_token(token, "jobs") if token else None
     except ValueError:
         raise invalid("The $skiptoken is not one of this list.") from None
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+def _show_error(error: ApiError) -> Response:
+    return JSONResponse({"error": {"code": error.code, "message": error.message}}, status_code=error.status)

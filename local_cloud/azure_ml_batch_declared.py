@@ -8,7 +8,8 @@ deployments whose component is a pipeline of one command component, each in a fi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,13 @@ class ModelWork:
 
 @dataclass(frozen=True)
 class CommandWork:
-    """A pipeline component's one command. `inputs` and `outputs`: name in the command -> name in the pipeline."""
+    """A pipeline component's one command, `python SCRIPT ARGUMENTS`, the arguments as the shell takes them.
 
-    command: str
-    code: Path
+    `inputs` and `outputs`: name in the command -> name in the pipeline.
+    """
+
+    script: Path
+    arguments: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
 
@@ -64,7 +68,6 @@ class DeploymentSpec:
     optional: frozenset[str]
     outputs: Mapping[str, str]
     work: ModelWork | CommandWork
-    settings: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -93,13 +96,13 @@ def load_endpoints(folder: Path | None = None) -> dict[str, EndpointSpec]:
         BundleError: a file that cannot be served: says where and why.
     """
     folder = (folder or Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)).resolve()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
     deployments: dict[str, dict[str, DeploymentSpec]] = {}
     for path in sorted(folder.glob("*.yml")):
         document = _read(path)
         kind = str(document.get("$schema", "")).rpartition("/")[2]
         if kind == "batchEndpoint.schema.json":
-            found[_text(path, document, "name")] = document
+            found[_text(path, document, "name")] = path, document
         elif kind in ("modelBatchDeployment.schema.json", "pipelineComponentBatchDeployment.schema.json"):
             read = _read_model if document.get("type") == "model" else _read_pipeline
             spec = read(path, document)
@@ -110,10 +113,10 @@ def load_endpoints(folder: Path | None = None) -> dict[str, EndpointSpec]:
         name: EndpointSpec(
             name,
             str(document.get("description") or ""),
-            (document.get("defaults") or {}).get("deployment_name"),
+            _mapping(path, document, "defaults").get("deployment_name"),
             deployments.get(name, {}),
         )
-        for name, document in found.items()
+        for name, (path, document) in found.items()
     }
 
 
@@ -129,9 +132,10 @@ def _read_model(path: Path, document: Mapping[str, Any]) -> DeploymentSpec:
     model = document.get("model")
     location = str(model.get("path", "") if isinstance(model, dict) else model or "")
     variables = {str(key): str(value) for key, value in _mapping(path, document, "environment_variables").items()}
-    work = ModelWork(
-        script, _find_folder(path, location), location, variables, int(settings.get("mini_batch_size", 10))
-    )
+    size = settings.get("mini_batch_size", 10)
+    if not isinstance(size, int) or size < 1:
+        raise BundleError(path, "settings.mini_batch_size", f"expected a number of files, found {size!r}")
+    work = ModelWork(script, _find_folder(path, location), location, variables, size)
     return DeploymentSpec(
         endpoint=_text(path, document, "endpoint_name"),
         name=_text(path, document, "name"),
@@ -139,7 +143,6 @@ def _read_model(path: Path, document: Mapping[str, Any]) -> DeploymentSpec:
         optional=frozenset(),
         outputs={"score": "uri_folder"},
         work=work,
-        settings=settings,
     )
 
 
@@ -162,37 +165,59 @@ def _read_pipeline(path: Path, document: Mapping[str, Any]) -> DeploymentSpec:
     if not isinstance(job, dict):
         raise BundleError(component_path, f"jobs.{key}", "expected a mapping")
     command_path = (component_path.parent / _text(component_path, job, "component")).resolve()
-    command = _read(command_path)
+    inputs = _ports(component_path, component, "inputs", (*LITERAL_TYPES, *DATA_TYPES))
+    outputs = _ports(component_path, component, "outputs", DATA_TYPES)
+    script, arguments = _read_command(command_path)
     work = CommandWork(
-        command=_text(command_path, command, "command"),
-        code=(command_path.parent / str(command.get("code", "."))).resolve(),
-        inputs=_bindings(component_path, key, job, "inputs"),
-        outputs=_bindings(component_path, key, job, "outputs"),
+        script=script,
+        arguments=arguments,
+        inputs=_bindings(component_path, key, job, "inputs", inputs),
+        outputs=_bindings(component_path, key, job, "outputs", outputs),
     )
-    inputs = _mapping(component_path, component, "inputs")
-    known = (*LITERAL_TYPES, *DATA_TYPES)
-    for name, one in inputs.items():
-        if one.get("type") not in known:
-            raise BundleError(component_path, f"inputs.{name}.type", f"{one.get('type')!r} is none of {known}")
     return DeploymentSpec(
         endpoint=_text(path, document, "endpoint_name"),
         name=_text(path, document, "name"),
         inputs={name: one["type"] for name, one in inputs.items()},
         optional=frozenset(name for name, one in inputs.items() if one.get("optional") or "default" in one),
-        outputs={name: one["type"] for name, one in _mapping(component_path, component, "outputs").items()},
+        outputs={name: one["type"] for name, one in outputs.items()},
         work=work,
-        settings=_mapping(path, document, "settings"),
         defaults={name: str(one["default"]) for name, one in inputs.items() if "default" in one},
     )
 
 
-def _bindings(path: Path, key: str, job: Mapping[str, Any], what: str) -> dict[str, str]:
+def _read_command(path: Path) -> tuple[Path, str]:
+    """A command component's script, and the arguments it gets."""
+    document = _read(path)
+    command = _text(path, document, "command")
+    interpreter, script, arguments = [*command.split(maxsplit=2), "", "", ""][:3]
+    if interpreter not in ("python", "python3") or not script:
+        raise BundleError(path, "command", f"expected `python SCRIPT ...`, found {command!r}")
+    try:
+        shlex.split(arguments)
+    except ValueError as error:
+        raise BundleError(path, "command", f"is no command line: {error}") from error
+    return (path.parent / str(document.get("code", ".")) / script).resolve(), arguments
+
+
+def _ports(path: Path, component: Mapping[str, Any], what: str, types: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A component's inputs or outputs, each of one of some types."""
+    found = _mapping(path, component, what)
+    for name, one in found.items():
+        kind = one.get("type") if isinstance(one, dict) else None
+        if kind not in types:
+            raise BundleError(path, f"{what}.{name}.type", f"{kind!r} is none of {types}")
+    return found
+
+
+def _bindings(path: Path, key: str, job: Mapping[str, Any], what: str, known: Container[str]) -> dict[str, str]:
     found = {}
     for name, value in _mapping(path, job, what).items():
         start, end = f"${{{{parent.{what}.", "}}"
         if not str(value).startswith(start) or not str(value).endswith(end):
             raise BundleError(path, f"jobs.{key}.{what}.{name}", f"expected {start}<name>{end}, found {value!r}")
         found[name] = str(value).removeprefix(start).removesuffix(end)
+        if found[name] not in known:
+            raise BundleError(path, f"jobs.{key}.{what}.{name}", f"the pipeline has no {found[name]!r} in its {what}")
     return found
 
 

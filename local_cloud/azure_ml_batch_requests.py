@@ -74,11 +74,13 @@ def read_uri(uri: str, what: str) -> Path:
     Raises:
         ApiError: 400: anything else, which the local cloud cannot reach.
     """
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    if uri.startswith("/"):
-        return Path(uri)
-    raise invalid(f"{what}: {uri!r} is out of reach; the local cloud takes files of this machine.")
+    try:
+        path = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+    except ValueError as error:
+        raise invalid(f"{what}: {uri!r} is no address: {error}.") from error
+    if not path.startswith("/") or "\0" in path:
+        raise invalid(f"{what}: {uri!r} is out of reach; the local cloud takes files of this machine.")
+    return Path(path)
 
 
 def invalid(message: str) -> ApiError:
@@ -110,9 +112,8 @@ def _pipeline_command(invocation: Invocation, work: CommandWork) -> list[str]:
         values[f"${{{{inputs.{name}}}}}"] = given.get(source, "")
     for name, source in work.outputs.items():
         values[f"${{{{outputs.{name}}}}}"] = str(invocation.outputs[source])
-    command = [_replace(token, values) for token in shlex.split(work.command)]
-    script = work.code / command[1]
-    return [sys.executable if command[0] in ("python", "python3") else command[0], str(script), *command[2:]]
+    arguments = [_replace(token, values) for token in shlex.split(work.arguments)]
+    return [sys.executable, str(work.script), *arguments]
 
 
 def _replace(token: str, values: Mapping[str, str]) -> str:
@@ -143,6 +144,8 @@ def _read_literal(deployment: DeploymentSpec, name: str, value: Any) -> str:
     }
     if not fits[kind]:
         raise invalid(f"Input {name}: expected a literal of type {kind}, found {json.dumps(value)}.")
+    if "\0" in str(value):
+        raise invalid(f"Input {name}: the literal holds a NUL character.")
     return str(value)
 
 
@@ -169,7 +172,11 @@ def _read_outputs(outputs: Mapping[str, Any], deployment: DeploymentSpec) -> tup
         if kind.lower() not in ("urifolder", "urifile"):
             raise invalid(f"Output {name}: jobOutputType {kind!r} is not supported.")
         places[name] = read_uri(uri, f"Output {name}")
-        if places[name].exists():
+        try:
+            is_there = places[name].exists()
+        except OSError as error:
+            raise invalid(f"Output {name}: {uri} cannot be a location: {error.strerror}.") from error
+        if is_there:
             raise invalid(f"Output {name}: {uri} exists already; an output has to be a new location.")
         wire[name] = {"jobOutputType": kind, "uri": uri}
     return places, wire

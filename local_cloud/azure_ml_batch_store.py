@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_cloud.databricks_store import now_millis
+from local_cloud.attempts import new_id
+from local_cloud.clock import now_millis
 from local_cloud.state import Database
 
 WAITING, AT_WORK, ENDED = "waiting", "at work", "ended"
@@ -71,7 +71,7 @@ class JobStore:
     ) -> JobRecord:
         """Record a new job. The same request id makes another job: no document promises anything else."""
         name = f"batchjob-{uuid.uuid4()}"
-        values = (name, 10**14 + secrets.randbelow(9 * 10**14), endpoint, deployment)
+        values = (name, new_id(), endpoint, deployment)
         content = (json.dumps(dict(request)), json.dumps(command), request_id, creator, int(held))
         state = (WAITING, "Running" if held else "Preparing", now_millis())
         with self._database.transaction() as connection:

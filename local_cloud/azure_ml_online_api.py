@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import logging
 import secrets
 import threading
 import time
@@ -33,6 +32,7 @@ from starlette.routing import Route
 
 from local_cloud.azure_ml_online_model import Endpoint, ModelError, ModelShelf
 from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard
 from local_cloud.faults import FaultBox
 from local_cloud.services import Cloud, Service
 from local_cloud.state import StateFolder
@@ -48,8 +48,6 @@ DEPLOYMENTS_PATH = (
 MAX_BODY_BYTES = 5_000_000
 MAX_CONCURRENT_REQUESTS = 4
 """max_concurrent_requests_per_instance of the one instance; twice as many may be pending."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class ScoringApi:
         if slow := self._faults.take_behaviour("azure_ml_online.slow"):
             time.sleep(slow.value or 0)
         if self._faults.take_behaviour("azure_ml_online.model_busy"):
-            raise ApiError(424, "model_busy", "The model container has no free worker.")
+            raise ModelError("The model container has no free worker.", status=429)
         columns, data = _read_split(body)
         timeout = self._faults.take_behaviour("azure_ml_online.timeout")
         if timeout and len(data) > (timeout.value or 0):
@@ -140,7 +138,7 @@ class ScoringApi:
     @contextmanager
     def _pend(self, name: str) -> Iterator[None]:
         fault = self._faults.take_behaviour("azure_ml_online.max_pending")
-        most = int(fault.value or 1) if fault else 2 * MAX_CONCURRENT_REQUESTS
+        most = 2 * MAX_CONCURRENT_REQUESTS if fault is None or fault.value is None else int(fault.value)
         with self._lock:
             if self._pending.get(name, 0) >= most:
                 raise ApiError(429, "TooManyRequests", f"Too many pending requests: {most} are allowed.")
@@ -168,12 +166,15 @@ def _read_split(body: bytes) -> tuple[list[str], list[list[Any]]]:
     try:
         split = json.loads(body)["input_data"]
         columns, data = split["columns"], split["data"]
-    except (ValueError, KeyError, TypeError) as error:
+        index = split.get("index", data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"input_data with columns and data is expected: {type(error).__name__} {error}") from error
-    if not isinstance(columns, list) or not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        raise ModelError("input_data: columns is to be a list of names, data a list of rows.")
-    if "index" in split and len(split["index"]) != len(data):
-        raise ModelError(f"Length mismatch: {len(split['index'])} index values, {len(data)} rows.")
+    if not all(isinstance(found, list) for found in (columns, index, data)):
+        raise ModelError("input_data: columns is to be a list of names, index and data lists with an entry for a row.")
+    if not all(isinstance(row, list) for row in data):
+        raise ModelError("input_data: data is to be a list of rows, each a list of values.")
+    if len(index) != len(data):
+        raise ModelError(f"Length mismatch: {len(index)} index values, {len(data)} rows.")
     return columns, data
 
 
@@ -196,19 +197,12 @@ def build_service(cloud: Cloud) -> Service:
         try:
             answer, chosen = await run_in_threadpool(api.score, name, headers.get("authorization"), deployment, body)
         except ModelError as error:
-            return _answer_model_error("500", str(error))
-        except ApiError as error:
-            if error.status == 424:
-                return _answer_model_error("429", error.message)
-            return _answer(error.status, {"error": {"code": error.code, "message": error.message}})
-        except Exception as error:
-            _log.exception("POST %s failed", request.url.path)
-            return _answer(500, {"error": {"code": "InternalServerError", "message": f"{error!r}"}})
+            return _answer_model_error(error)
         return Response(answer, media_type="application/json", headers={**_trace(), DEPLOYMENT_HEADER: chosen})
 
     return Service(
         routes=[
-            Route(f"{PREFIX}/{{endpoint}}/score", score, methods=["POST"]),
+            Route(f"{PREFIX}/{{endpoint}}/score", guard(score, _show_error, "InternalServerError"), methods=["POST"]),
             Route(DEPLOYMENTS_PATH, _build_deployments(cloud), methods=["GET"]),
         ],
         environment={"ADFML_AZURE_ML_KEY": key},
@@ -223,13 +217,13 @@ def _build_deployments(cloud: Cloud) -> Callable[[Request], Response]:
         try:
             cloud.issuer.verify(request.headers.get("authorization"), cloud.url)
         except TokenError as error:
-            return _answer(401, {"error": {"code": "AuthenticationFailed", "message": str(error)}})
+            return _show_error(ApiError(401, "AuthenticationFailed", str(error)))
         endpoint = next((one for one in found if one.name == name), None)
         if endpoint is None:
             message = (
                 f"The Resource 'Microsoft.MachineLearningServices/workspaces/onlineEndpoints/{name}' was not found."
             )
-            return _answer(404, {"error": {"code": "ResourceNotFound", "message": message}})
+            return _show_error(ApiError(404, "ResourceNotFound", message))
         properties = {
             "endpointComputeType": "Managed",
             "instanceType": "local",
@@ -248,9 +242,13 @@ def _build_deployments(cloud: Cloud) -> Callable[[Request], Response]:
     return deployments
 
 
-def _answer_model_error(model_status: str, message: str) -> Response:
-    headers = {"ms-azureml-model-error-statuscode": model_status, "ms-azureml-model-error-reason": "model_error"}
-    return _answer(424, {"message": message}, headers)
+def _answer_model_error(error: ModelError) -> Response:
+    headers = {"ms-azureml-model-error-statuscode": str(error.status), "ms-azureml-model-error-reason": "model_error"}
+    return _answer(424, {"message": str(error)}, headers)
+
+
+def _show_error(error: ApiError) -> Response:
+    return _answer(error.status, {"error": {"code": error.code, "message": error.message}})
 
 
 def _answer(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,11 @@ _KEPT_MODELS = 4
 
 
 class ModelError(LocalCloudError):
-    """The model cannot score a request: what the service answers as 424."""
+    """The model cannot score a request: what the service answers as 424. `status` is the model's own."""
+
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,22 @@ class DeployedModel:
         for number, row in enumerate(data):
             if len(row) != len(columns):
                 raise ModelError(f"Row {number} has {len(row)} values for {len(columns)} columns.")
+        if not data:
+            return []
         matrix = np.empty((len(data), len(self.features)), order="F")
         for index, (name, position) in enumerate(zip(self.features, positions, strict=True)):
             matrix[:, index] = [_to_float(row[position], name) for row in data]
-        return [float(score) for score in predict(self._estimator, matrix, self.features)] if data else []
+        return [float(score) for score in predict(self._estimator, matrix, self.features)]
 
 
 def _to_float(value: Any, name: str) -> float:
     if value is None:
         return float("nan")
     if isinstance(value, (int, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ModelError(f"Column {name} has a whole number that is too large for float64.") from None
     raise ModelError(
         f"Incompatible input types for column {name}. Can not safely convert {type(value).__name__} to float64: "
         f"{json.dumps(value)[:80]}."
@@ -103,15 +112,18 @@ class ModelShelf:
         """An endpoint for every registered model that has a version."""
         if not self._state.mlflow_database.exists():
             return []
-        client = self._open()
-        newest: dict[str, int] = {}
-        for version in client.search_model_versions():
-            newest[version.name] = max(newest.get(version.name, 0), int(version.version))
-        found = []
-        for model, number in sorted(newest.items()):
-            aliases = {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
-            found.append(Endpoint(name_endpoint(model), model, {**aliases, LATEST: str(number)}))
-        return found
+        return sorted(self._read_endpoints(), key=lambda endpoint: endpoint.model)
+
+    def _read_endpoints(self) -> Iterator[Endpoint]:
+        client, page = self._open(), None
+        while page is None or page.token:
+            page = client.search_registered_models(page_token=page.token if page else None)
+            for model in page:
+                # One for each stage a version is in: the newest of them is the newest of all.
+                newest = max((int(version.version) for version in model.latest_versions), default=None)
+                if newest is not None:
+                    aliases = {alias: str(version) for alias, version in model.aliases.items()}
+                    yield Endpoint(name_endpoint(model.name), model.name, {**aliases, LATEST: str(newest)})
 
     def find_endpoint(self, name: str) -> Endpoint | None:
         """The endpoint of a name."""
@@ -124,11 +136,12 @@ class ModelShelf:
             ModelError: its file is damaged, or holds what such a model does not have.
         """
         with self._lock:
-            if (model, version) not in self._loaded:
-                self._loaded[model, version] = self._read(model, version)
-                while len(self._loaded) > _KEPT_MODELS:
-                    del self._loaded[next(iter(self._loaded))]
-            return self._loaded[model, version]
+            # Put behind the others: the first is the one not used for longest.
+            loaded = self._loaded.pop((model, version), None) or self._read(model, version)
+            self._loaded[model, version] = loaded
+            if len(self._loaded) > _KEPT_MODELS:
+                del self._loaded[next(iter(self._loaded))]
+            return loaded
 
     def _open(self) -> MlflowClient:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,26 +10,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local_cloud import run_page
+from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec
+from local_cloud.clock import now_millis
+from local_cloud.databricks_engine import Engine
 from local_cloud.databricks_requests import (
     Call,
     invalid,
-    make_page_token,
     parse_body,
     read_flag,
     read_job_parameters,
     read_number,
     read_optional_number,
+    read_page,
     read_page_size,
-    read_page_token,
     read_text,
     refuse_offset,
 )
 from local_cloud.databricks_store import AttemptRecord, RunFilter, RunRecord, RunStore
 from local_cloud.databricks_views import RunViews
 from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard, make_page_token
 from local_cloud.faults import FaultBox
-from local_cloud.logs import WorkloadLog
+from local_cloud.logs import WorkloadLog, read_log
+from local_cloud.services import Cloud, Service
 from local_cloud.tokens import Claims, TokenIssuer
 
 RESOURCE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
@@ -47,7 +51,6 @@ _SEVERAL_TASKS = (
     "Retrieving the output of runs with multiple tasks is not supported. "
     "Please retrieve the output of each individual task run instead."
 )
-_log = logging.getLogger(__name__)
 
 
 class JobsApi:
@@ -145,7 +148,7 @@ class JobsApi:
             start_from=read_optional_number(call.query, "start_time_from"),
             start_to=read_optional_number(call.query, "start_time_to"),
         )
-        before = read_page_token(call.query, "runs")
+        before = read_page(call.query, "runs")
         found: list[RunRecord] = []
         if call.query.get("run_type", "JOB_RUN") == "JOB_RUN":
             found = self._store.list_runs(wanted, before_seq=before, limit=limit + 1)
@@ -163,7 +166,7 @@ class JobsApi:
         """``GET jobs/list``: by job id; ``name`` is exact but for upper and lower case."""
         refuse_offset(call.query)
         limit = read_page_size(call.query, MAX_JOBS_PAGE)
-        after = read_page_token(call.query, "jobs") or 0
+        after = read_page(call.query, "jobs") or 0
         name = call.query.get("name")
         found = [
             job
@@ -203,6 +206,25 @@ class JobsApi:
         return run
 
 
+def build_service(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
+    """The Jobs API over the jobs of a bundle, and the page of each run."""
+    store = RunStore(cloud.database)
+    folders = AttemptFolders(cloud.state)
+    created = int(cloud.database.setting("jobs_created", lambda: str(now_millis())))
+
+    def log_of(attempt_id: int) -> WorkloadLog:
+        return read_log(folders.log(attempt_id))
+
+    engine = Engine(store, folders, cloud.faults, cloud.fail)
+    api = JobsApi(jobs, created, store, RunViews(cloud.url), cloud.faults, read_log=log_of, wake=engine.wake)
+    return Service(
+        routes=[*build_routes(api, cloud.issuer), *run_page.build_routes(store, log_of)],
+        environment={"ADFML_DATABRICKS_HOST": cloud.url},
+        start=engine.start,
+        stop=engine.stop,
+    )
+
+
 def build_routes(api: JobsApi, issuer: TokenIssuer) -> list[Route]:
     """The routes of the Jobs API; every one demands a token for `RESOURCE`."""
     served = [
@@ -220,27 +242,21 @@ def build_routes(api: JobsApi, issuer: TokenIssuer) -> list[Route]:
 
 
 def _endpoint(handler: Callable[[Call], dict[str, Any]], issuer: TokenIssuer) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            caller = _authenticate(issuer, request.headers.get("authorization"))
-            body = parse_body(await request.body()) if request.method == "POST" else {}
-            call = Call(request.method, request.url.path, dict(request.query_params), body, caller)
-            return JSONResponse(await run_in_threadpool(handler, call))
-        except ApiError as error:
-            return _error(error.status, error.code, error.message)
-        except Exception as error:
-            _log.exception("%s %s failed", request.method, request.url.path)
-            return _error(500, "INTERNAL_ERROR", f"The local cloud failed: {error!r}")
+    async def answer(request: Request) -> Response:
+        caller = _authenticate(issuer, request.headers.get("authorization"))
+        body = parse_body(await request.body()) if request.method == "POST" else {}
+        call = Call(request.method, request.url.path, dict(request.query_params), body, caller)
+        return JSONResponse(await run_in_threadpool(handler, call))
 
-    return endpoint
+    return guard(answer, _show_error, "INTERNAL_ERROR")
 
 
 def _no_such_api(call: Call) -> dict[str, Any]:
     raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{call.method} {call.path}'")
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return JSONResponse({"error_code": code, "message": message}, status_code=status)
+def _show_error(error: ApiError) -> Response:
+    return JSONResponse({"error_code": error.code, "message": error.message}, status_code=error.status)
 
 
 def _authenticate(issuer: TokenIssuer, authorization: str | None) -> Claims:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from local_cloud import endings
 from local_cloud.attempts import AttemptFolders, Exit
-from local_cloud.databricks_store import AttemptRecord, RunRecord, RunStore, now_millis
+from local_cloud.clock import now_millis
+from local_cloud.databricks_store import AttemptRecord, RunRecord, RunStore
 from local_cloud.endings import Ending
 from local_cloud.faults import FaultBox
-
-STOP_GRACE_MILLIS = 2_000
-"""How long a workload has between SIGTERM and SIGKILL."""
+from local_cloud.rounds import Rounds
 
 CANCELED = "canceled"
 TIMED_OUT = "timed_out"
 TASK_TIMED_OUT = "task_timed_out"
 CLOUD_STOPPED = "cloud_stopped"
 
-_POLL_SECONDS = 0.04
-_STOP_SECONDS = 15.0
 _log = logging.getLogger(__name__)
 
 
-class Engine:
-    """One thread that goes over all active runs again and again.
-
-    A start after a crash needs no code of its own: the first round finds the same rows and files a later one would.
-    """
+class Engine(Rounds):
+    """One thread that goes over all active runs again and again."""
 
     def __init__(
         self, store: RunStore, folders: AttemptFolders, faults: FaultBox, on_failure: Callable[[], None]
@@ -44,67 +37,27 @@ class Engine:
             faults: Consulted for ``hold``; clearing the faults wakes the engine.
             on_failure: Called when the engine cannot go on at all, so that the server ends instead of standing still.
         """
+        super().__init__("databricks-engine", on_failure)
         self._store = store
         self._folders = folders
         self._faults = faults
-        self._on_failure = on_failure
-        self._terminated: set[int] = set()
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="databricks-engine", daemon=True)
         faults.on_clear(self.wake)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Make it look at once instead of at the next poll."""
-        self._woken.set()
-
-    def stop(self) -> None:
-        """Stop every workload at work, wait until their ends are recorded, and end the thread.
-
-        Queued and waiting runs stay as they are: the next start on this state folder takes them up.
-        """
-        self._stopping.set()
-        self._woken.set()
-        self._thread.join(_STOP_SECONDS)
-        if self._thread.is_alive():
-            _log.error("The engine did not stop within %s s.", _STOP_SECONDS)
-
-    def _work(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._woken.clear()
-                busy = self._round()
-                self._woken.wait(_POLL_SECONDS if busy else None)
-            self._stop_workloads()
-        except Exception:
-            _log.exception("The engine failed and stops the local cloud.")
-            self._on_failure()
-
-    def _round(self) -> bool:
+    def advance(self) -> bool:
+        """Move every run on by a step, then let queued ones out."""
         runs = self._store.runs_at_work()
         for run in runs:
             self._advance_safely(run)
         return self._store.promote_queued() > 0 or bool(runs)
 
-    def _stop_workloads(self) -> None:
-        at_work = [run for run in self._store.active_runs() if self._is_at_work(run)]
+    def advance_stop(self) -> bool:
+        """Ask every run whose workload was started to stop, and move it on."""
+        runs = self._store.runs_at_work()
+        at_work = [run for run in runs if self._folders.is_taken(self._store.attempts(run.run_id)[-1].attempt_id)]
         for run in at_work:
             self._store.request_stop(run.run_id, CLOUD_STOPPED)
-        while at_work:
-            for run in at_work:
-                self._advance_safely(run)
-            self._woken.clear()
-            self._woken.wait(_POLL_SECONDS)
-            fresh = [self._store.run(run.run_id) for run in at_work]
-            at_work = [run for run in fresh if run is not None and run.is_active]
-
-    def _is_at_work(self, run: RunRecord) -> bool:
-        last = self._store.attempts(run.run_id)[-1]
-        return self._folders.has_started(last.attempt_id) or self._folders.claim(last.attempt_id) is not None
+            self._advance_safely(replace(run, stop_reason=run.stop_reason or CLOUD_STOPPED))
+        return bool(at_work)
 
     def _advance_safely(self, run: RunRecord) -> None:
         attempt = self._store.attempts(run.run_id)[-1]
@@ -126,7 +79,7 @@ class Engine:
             self._store.end_run(run.run_id, _stopped(reason))
         elif attempt.phase == "WAITING_FOR_RETRY" and now_millis() >= attempt.not_before:
             self._store.set_phase(run.run_id, "PENDING")
-            self._woken.set()
+            self.wake()
 
     def _launch(self, run: RunRecord, attempt: AttemptRecord, reason: str | None) -> None:
         claim = self._folders.claim(attempt.attempt_id)
@@ -157,16 +110,9 @@ class Engine:
             self._store.end_run(run.run_id, _stopped(attempt.stop_reason) if attempt.stop_reason else lost)
         elif attempt.stop_at is None and reason is not None:
             self._store.begin_stop(run.run_id, reason)
-            self._terminate(attempt.attempt_id)
-        elif attempt.stop_at is not None and now_millis() - attempt.stop_at > STOP_GRACE_MILLIS:
-            self._folders.signal(attempt.attempt_id, signal.SIGKILL)
+            self._folders.stop(attempt.attempt_id, now_millis())
         elif attempt.stop_at is not None:
-            self._terminate(attempt.attempt_id)
-
-    def _terminate(self, attempt_id: int) -> None:
-        # Once is enough: a second SIGTERM could cut short what the workload does on the first.
-        if attempt_id not in self._terminated and self._folders.signal(attempt_id, signal.SIGTERM):
-            self._terminated.add(attempt_id)
+            self._folders.stop(attempt.attempt_id, attempt.stop_at)
 
     def _finish(self, run: RunRecord, attempt: AttemptRecord, exit_code: int) -> None:
         reason = attempt.stop_reason

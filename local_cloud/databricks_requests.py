@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from local_cloud.bundle import JobSpec
 from local_cloud.errors import ApiError
+from local_cloud.exchanges import parse_integer, parse_object, read_page_token
 from local_cloud.tokens import Claims
 
 DEFAULT_PAGE = 20
@@ -39,12 +38,9 @@ class Call:
 def parse_body(raw: bytes) -> dict[str, Any]:
     """A request's JSON body."""
     try:
-        body = json.loads(raw)
+        return parse_object(raw)
     except ValueError as error:
         raise malformed(f"Could not parse request object: {error}") from error
-    if not isinstance(body, dict):
-        raise malformed("Could not parse request object: expected an object.")
-    return body
 
 
 def read_job_parameters(job: JobSpec, body: Mapping[str, Any]) -> dict[str, str]:
@@ -91,7 +87,7 @@ def read_optional_number(values: Mapping[str, Any], name: str) -> int | None:
     if value is None:
         return None
     try:
-        return int(str(value))
+        return parse_integer(str(value))
     except ValueError:
         raise invalid(f"The field {name} must be a number, not {value!r}.") from None
 
@@ -128,20 +124,10 @@ def refuse_offset(query: Mapping[str, str]) -> None:
         raise invalid("offset is not supported, use page_token.")
 
 
-def make_page_token(kind: str, key: int) -> str:
-    """The opaque token of the page after a key."""
-    return base64.urlsafe_b64encode(json.dumps([kind, key]).encode()).decode()
-
-
-def read_page_token(query: Mapping[str, str], kind: str) -> int | None:
+def read_page(query: Mapping[str, str], kind: str) -> int | None:
     """The key in a page token, where one is given."""
     token = query.get("page_token")
-    if not token:
-        return None
     try:
-        found, key = json.loads(base64.urlsafe_b64decode(token))
+        return read_page_token(token, kind) if token else None
     except ValueError:
-        found, key = None, 0
-    if found != kind:
-        raise invalid("Invalid page token.")
-    return int(key)
+        raise invalid("Invalid page token.") from None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from local_cloud.attempts import new_id
 from local_cloud.bundle import JobSpec
+from local_cloud.clock import now_millis
 from local_cloud.endings import SKIPPED, TERMINAL, Ending
 from local_cloud.state import Database
 
+_AT_WORK = "ended_at IS NULL AND (phase != 'QUEUED' OR stop_reason IS NOT NULL)"
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS databricks_runs (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id INTEGER NOT NULL UNIQUE, job_id INTEGER NOT NULL,
@@ -26,8 +27,11 @@ _TABLES = (
         number INTEGER NOT NULL, phase TEXT NOT NULL, not_before INTEGER NOT NULL, started_at INTEGER,
         stop_at INTEGER, stop_reason TEXT, ended_at INTEGER, exit_code INTEGER, ending TEXT,
         UNIQUE (run_id, number))""",
-    "CREATE INDEX IF NOT EXISTS databricks_runs_queued ON databricks_runs (job_id, seq) WHERE phase = 'QUEUED'",
+    "CREATE INDEX IF NOT EXISTS databricks_runs_queued ON databricks_runs (job_id, seq, stop_reason)"
+    " WHERE phase = 'QUEUED'",
     "CREATE INDEX IF NOT EXISTS databricks_runs_active ON databricks_runs (seq) WHERE ended_at IS NULL",
+    # Looked at many times a second, whatever the number of runs that only wait.
+    f"CREATE INDEX IF NOT EXISTS databricks_runs_at_work ON databricks_runs (seq) WHERE {_AT_WORK}",
 )
 
 
@@ -81,11 +85,6 @@ class RunFilter:
     start_to: int | None = None
 
 
-def now_millis() -> int:
-    """The time now, in milliseconds since the epoch (UTC)."""
-    return time.time_ns() // 1_000_000
-
-
 class RunStore:
     """Reads and changes runs and attempts."""
 
@@ -124,7 +123,7 @@ class RunStore:
             free = _free_slots(connection, job) > 0 and not _queued(connection, job.job_id)
             phase = "PENDING" if free else "QUEUED" if queue and job.max_concurrent_runs > 0 else "SKIPPED"
             ending = _dump(SKIPPED) if phase == "SKIPPED" else None
-            run_id, now, fault = _new_id(), now_millis(), choose_fault()
+            run_id, now, fault = new_id(), now_millis(), choose_fault()
             values = (run_id, job.job_id, token, job.model_dump_json(), json.dumps(dict(parameters)), creator, fault)
             times = (now, now if phase == "PENDING" else None, now if phase == "SKIPPED" else None)
             connection.execute(
@@ -152,13 +151,6 @@ class RunStore:
         rows = self._database.rows("SELECT * FROM databricks_attempts WHERE run_id = ? ORDER BY number", (run_id,))
         return [_attempt(row) for row in rows]
 
-    def active_runs(self) -> list[RunRecord]:
-        """Runs that have not ended, in the order they were accepted."""
-        return [
-            _run(row)
-            for row in self._database.rows("SELECT * FROM databricks_runs WHERE ended_at IS NULL ORDER BY seq")
-        ]
-
     def list_runs(self, wanted: RunFilter, *, before_seq: int | None, limit: int) -> list[RunRecord]:
         """At most ``limit`` runs, newest first, accepted before the one with a sequence number."""
         active = None if wanted.active is None else int(wanted.active)
@@ -174,10 +166,7 @@ class RunStore:
 
     def runs_at_work(self) -> list[RunRecord]:
         """Active runs that are not waiting for a slot, and waiting ones that are to stop, in the order accepted."""
-        rows = self._database.rows(
-            "SELECT * FROM databricks_runs WHERE ended_at IS NULL AND (phase != 'QUEUED' OR stop_reason IS NOT NULL)"
-            " ORDER BY seq"
-        )
+        rows = self._database.rows(f"SELECT * FROM databricks_runs WHERE {_AT_WORK} ORDER BY seq")  # noqa: S608
         return [_run(row) for row in rows]
 
     def promote_queued(self) -> int:
@@ -254,7 +243,7 @@ class RunStore:
 def _insert_attempt(connection: sqlite3.Connection, run_id: int, number: int, phase: str, not_before: int) -> None:
     connection.execute(
         "INSERT INTO databricks_attempts (attempt_id, run_id, number, phase, not_before) VALUES (?, ?, ?, ?, ?)",
-        (_new_id(), run_id, number, phase, not_before),
+        (new_id(), run_id, number, phase, not_before),
     )
     _set_phase(connection, run_id, phase)
 
@@ -272,11 +261,6 @@ def _end_attempt(connection: sqlite3.Connection, run_id: int, ending: Ending, ex
         " WHERE run_id = ? AND ended_at IS NULL",
         (ending.life_cycle, now, exit_code, _dump(ending), run_id),
     )
-
-
-def _new_id() -> int:
-    # 15 random digits, as the service's: an id of a state folder that was thrown away never comes back.
-    return 10**14 + secrets.randbelow(9 * 10**14)
 
 
 def _free_slots(connection: sqlite3.Connection, job: JobSpec) -> int:

@@ -92,25 +92,19 @@ class FaultBox:
 
     def take(self, kinds: tuple[Kind, ...], method: str, path: str) -> Fault | None:
         """The first fault of these kinds meant for this request, used up by one; None without one."""
-        with self._lock:
-            for fault in self._faults:
-                if fault.kind in kinds and fault.applies(method, path):
-                    if fault.times is not None:
-                        fault.times -= 1
-                    self._faults = [other for other in self._faults if other.times != 0]
-                    return fault
-        return None
+        return self._take(lambda fault: fault.kind in kinds and fault.applies(method, path))
 
     def take_behaviour(self, name: str) -> Fault | None:
         """The first ``behaviour`` of this name, used up by one; None without one."""
+        return self._take(lambda fault: fault.kind == "behaviour" and fault.name == name)
+
+    def _take(self, is_meant: Callable[[Fault], bool]) -> Fault | None:
         with self._lock:
-            for fault in self._faults:
-                if fault.kind == "behaviour" and fault.name == name:
-                    if fault.times is not None:
-                        fault.times -= 1
-                    self._faults = [other for other in self._faults if other.times != 0]
-                    return fault
-        return None
+            fault = next(filter(is_meant, self._faults), None)
+            if fault is not None and fault.times is not None:
+                fault.times -= 1
+                self._faults = [other for other in self._faults if other.times != 0]
+            return fault
 
     def holds(self) -> bool:
         """Whether a ``hold`` is in force."""

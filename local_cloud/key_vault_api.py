@@ -10,9 +10,8 @@ and ``key_vault.other_resource`` (a challenge that asks for a token of Azure's m
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -20,8 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard, parse_object
 from local_cloud.faults import FaultBox
-from local_cloud.key_vault_store import Secret, SecretStore
+from local_cloud.key_vault_store import Properties, Secret, SecretStore
 from local_cloud.services import Cloud, Service
 from local_cloud.tokens import TokenIssuer
 
@@ -40,11 +40,6 @@ class VaultError(ApiError):
     def __init__(self, status: int, code: str, message: str, inner: str | None = None) -> None:
         super().__init__(status, code, message)
         self.inner = inner
-
-    def build_body(self) -> dict[str, Any]:
-        """The answer's body."""
-        inner = {"innererror": {"code": self.inner}} if self.inner else {}
-        return {"error": {"code": self.code, "message": self.message, **inner}}
 
 
 def build_service(cloud: Cloud) -> Service:
@@ -76,18 +71,15 @@ class _VaultApi:
     def answer(self, handle: Answer) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint: who asks is checked first, then what is asked for."""
 
-        async def endpoint(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 self._issuer.verify(request.headers.get("authorization"), RESOURCE)
             except TokenError as error:
                 return self._challenge(error)
-            try:
-                self._check(request)
-                return JSONResponse(await handle(request))
-            except VaultError as error:
-                return JSONResponse(error.build_body(), status_code=error.status)
+            self._check(request)
+            return JSONResponse(await handle(request))
 
-        return endpoint
+        return guard(answer, _show_error, "InternalServerError")
 
     def _challenge(self, error: TokenError) -> Response:
         messages = {
@@ -131,10 +123,12 @@ class _VaultApi:
             raise VaultError(400, "BadParameter", "Property value has invalid value.")
         if len(value) > _MAX_CHARACTERS:
             raise VaultError(400, "BadParameter", f"Secret value is longer than {_MAX_CHARACTERS} characters.")
-        return self._describe(self._store.add(request.path_params["name"], value, body), with_value=True)
+        name, properties = request.path_params["name"], _read_properties(body)
+        return self._describe(self._store.add(name, value, properties), with_value=True)
 
     async def change_secret(self, request: Request) -> dict[str, Any]:
-        return self._describe(self._store.change(self._require(request), await _read_body(request)))
+        secret, properties = self._require(request), _read_properties(await _read_body(request))
+        return self._describe(self._store.change(secret, properties))
 
     async def list_versions(self, request: Request) -> dict[str, Any]:
         versions = self._store.list_versions(request.path_params["name"])
@@ -173,9 +167,34 @@ class _VaultApi:
 
 async def _read_body(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.body())
+        return parse_object(await request.body())
     except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise VaultError(400, "BadParameter", "The request body is not a JSON object.")
-    return body
+        # Without what the parser says, which may quote the value.
+        raise VaultError(400, "BadParameter", "The request body is not a JSON object.") from None
+
+
+def _read_properties(body: Mapping[str, Any]) -> Properties:
+    """What a request sets beside the value."""
+
+    def read(values: Mapping[str, Any], name: str, kind: type) -> Any:
+        value = values.get(name)
+        # By type, not isinstance: a bool is an int to Python, and none to JSON.
+        if value is not None and type(value) is not kind:
+            raise VaultError(400, "BadParameter", f"Property {name} has invalid value.")
+        return value
+
+    tags, attributes = read(body, "tags", dict), read(body, "attributes", dict) or {}
+    if not all(isinstance(value, str) for value in (tags or {}).values()):
+        raise VaultError(400, "BadParameter", "Property tags has invalid value.")
+    return Properties(
+        content_type=read(body, "contentType", str),
+        tags=tags,
+        enabled=read(attributes, "enabled", bool),
+        not_before=read(attributes, "nbf", int),
+        expires=read(attributes, "exp", int),
+    )
+
+
+def _show_error(error: ApiError) -> Response:
+    inner = {"innererror": {"code": error.inner}} if isinstance(error, VaultError) and error.inner else {}
+    return JSONResponse({"error": {"code": error.code, "message": error.message, **inner}}, status_code=error.status)

@@ -41,6 +41,22 @@ class Secret:
         return f"Secret({self.name}/{self.version})"
 
 
+@dataclass(frozen=True)
+class Properties:
+    """What is set beside a secret's value; None: as it is, or as a new secret has it. Times are epoch seconds, UTC."""
+
+    content_type: str | None
+    tags: Mapping[str, str] | None
+    enabled: bool | None
+    not_before: int | None
+    expires: int | None
+
+    def to_columns(self) -> dict[str, Any]:
+        """The columns that are set."""
+        tags = None if self.tags is None else json.dumps(self.tags)
+        return {name: value for name, value in {**vars(self), "tags": tags}.items() if value is not None}
+
+
 class SecretStore:
     """Secrets by name, whatever its case, and version."""
 
@@ -48,29 +64,22 @@ class SecretStore:
         self._database = database
         database.create([_SECRETS])
 
-    def add(self, name: str, value: str, properties: Mapping[str, Any]) -> Secret:
-        """A new version: the newest from now on.
-
-        Args:
-            name: of the secret.
-            value: of this version.
-            properties: what the request gives beside the value: contentType, tags, attributes.
-        """
+    def add(self, name: str, value: str, properties: Properties) -> Secret:
+        """A new version: the newest from now on."""
         now = int(time.time())
-        kept = _read_properties(properties)
-        new = (name, uuid.uuid4().hex, value, kept.get("content_type"), kept.get("tags", "{}"))
-        attributes = (kept.get("enabled", 1), kept.get("not_before"), kept.get("expires"), now, now)
+        new = {"name": name, "version": uuid.uuid4().hex, "value": value, "created": now, "updated": now}
+        row = {**new, "tags": "{}", "enabled": True, **properties.to_columns()}
+        columns, places = ", ".join(row), ", ".join(f":{column}" for column in row)
         with self._database.transaction() as connection:
-            places = ", ".join("?" * (len(new) + len(attributes)))
             connection.execute(
-                f"INSERT INTO vault_secrets ({_COLUMNS}) VALUES ({places})",  # noqa: S608 - names of this module
-                (*new, *attributes),
+                f"INSERT INTO vault_secrets ({columns}) VALUES ({places})",  # noqa: S608 - names of this module
+                row,
             )
         return self.list_versions(name)[-1]
 
-    def change(self, secret: Secret, properties: Mapping[str, Any]) -> Secret:
+    def change(self, secret: Secret, properties: Properties) -> Secret:
         """Set properties of a version; those that are not given stay."""
-        kept = {**_read_properties(properties), "updated": int(time.time())}
+        kept = {**properties.to_columns(), "updated": int(time.time())}
         changes = ", ".join(f"{column} = ?" for column in kept)
         with self._database.transaction() as connection:
             connection.execute(
@@ -97,16 +106,3 @@ class SecretStore:
         return [
             Secret(**{**dict(row), "tags": json.loads(row["tags"]), "enabled": bool(row["enabled"])}) for row in rows
         ]
-
-
-def _read_properties(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a request sets."""
-    attributes = body.get("attributes") or {}
-    given = {
-        "content_type": body.get("contentType"),
-        "tags": json.dumps(body["tags"]) if body.get("tags") is not None else None,
-        "enabled": int(attributes["enabled"]) if attributes.get("enabled") is not None else None,
-        "not_before": attributes.get("nbf"),
-        "expires": attributes.get("exp"),
-    }
-    return {column: value for column, value in given.items() if value is not None}

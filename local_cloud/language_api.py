@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
-import logging
 import secrets
 import threading
 from collections import Counter
@@ -17,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local_cloud.errors import TokenError
+from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard, parse_object
 from local_cloud.faults import FaultBox
 from local_cloud.language_analysis import analyze, count_text_elements
 from local_cloud.language_errors import LanguageError, describe_document_error, invalid
@@ -36,7 +35,6 @@ MAX_CHARACTERS = 5_120
 MAX_BYTES = 1024 * 1024
 TEXT_RECORD = 1_000
 _PARAMETERS = {"modelVersion", "loggingOptOut", "opinionMining", "stringIndexType"}
-_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -100,14 +98,14 @@ class LanguageApi:
         with_statistics = query.get("showStats", "false").lower() == "true"
         found, errors, analysed, records = [], [], [], 0
         for document in documents:
-            error = self._find_error(document)
+            characters = count_text_elements(document["text"])
+            error = self._find_error(document, characters)
             if self._faults.take_behaviour("language.missing_document"):
                 continue
             if error is not None:
                 errors.append({"id": document["id"], "error": error})
                 continue
             answer = analyze(document["text"], parameters["stringIndexType"], opinions=parameters["opinionMining"])
-            characters = count_text_elements(document["text"])
             transactions = -(-characters // TEXT_RECORD)
             records += transactions
             statistics = {"charactersCount": characters, "transactionsCount": transactions}
@@ -130,7 +128,7 @@ class LanguageApi:
             }
         return {"kind": "SentimentAnalysisResults", "results": results}
 
-    def _find_error(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _find_error(self, document: Mapping[str, Any], characters: int) -> dict[str, Any] | None:
         language = document.get("language") or "en"
         if not document["text"].strip():
             return describe_document_error("InvalidDocument", "Document text is empty.")
@@ -140,7 +138,7 @@ class LanguageApi:
                 f"Invalid language code {language}. Supported languages: en. For additional details see "
                 "https://aka.ms/text-analytics/language-support?tabs=sentiment-analysis",
             )
-        if count_text_elements(document["text"]) > MAX_CHARACTERS:
+        if characters > MAX_CHARACTERS:
             return describe_document_error(
                 "InvalidDocument",
                 "A document within the request was too large to be processed. Limit document size to: "
@@ -164,11 +162,9 @@ def _require_api_version(query: Mapping[str, str]) -> None:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(data)
-    except ValueError:
-        raise invalid("InvalidRequestBodyFormat", "Invalid request body: it is not JSON.") from None
-    if not isinstance(body, dict):
-        raise invalid("InvalidRequestBodyFormat", "Invalid request body: expected an object.")
+        body = parse_object(data)
+    except ValueError as error:
+        raise invalid("InvalidRequestBodyFormat", f"Invalid request body: {error}") from None
     if body.get("kind") != "SentimentAnalysis":
         message = f"Invalid kind {body.get('kind')!r}. This server has: SentimentAnalysis."
         raise invalid("InvalidParameterValue", message)
@@ -217,20 +213,13 @@ def build_service(cloud: Cloud) -> Service:
     api = LanguageApi(cloud.faults, journal)
     key = cloud.database.setting("language_key", lambda: secrets.token_hex(16))
 
-    async def endpoint(request: Request) -> Response:
-        try:
-            _authenticate(request, cloud.issuer, key)
-            if request.url.path != PATH or request.method != "POST":
-                raise LanguageError(404, "404", "Resource not found")
-            data = await request.body()
-            with journal.request():
-                return JSONResponse(await run_in_threadpool(api.analyze_text, request.query_params, data))
-        except LanguageError as error:
-            return JSONResponse({"error": error.describe()}, status_code=error.status)
-        except Exception as error:
-            _log.exception("%s %s failed", request.method, request.url.path)
-            message = f"The local cloud failed: {error!r}"
-            return JSONResponse({"error": {"code": "InternalServerError", "message": message}}, status_code=500)
+    async def answer(request: Request) -> Response:
+        _authenticate(request, cloud.issuer, key)
+        if request.url.path != PATH or request.method != "POST":
+            raise LanguageError(404, "404", "Resource not found")
+        data = await request.body()
+        with journal.request():
+            return JSONResponse(await run_in_threadpool(api.analyze_text, request.query_params, data))
 
     async def documents(request: Request) -> Response:
         if request.method == "DELETE":
@@ -239,11 +228,20 @@ def build_service(cloud: Cloud) -> Service:
 
     return Service(
         routes=[
-            Route("/language/{rest:path}", endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route(
+                "/language/{rest:path}",
+                guard(answer, _show_error, "InternalServerError"),
+                methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            ),
             Route("/_local/language/documents", documents, methods=["GET", "DELETE"]),
         ],
         environment={"ADFML_LANGUAGE_ENDPOINT": cloud.url, "ADFML_LANGUAGE_KEY": key},
     )
+
+
+def _show_error(error: ApiError) -> Response:
+    shown = error.describe() if isinstance(error, LanguageError) else {"code": error.code, "message": error.message}
+    return JSONResponse({"error": shown}, status_code=error.status)
 
 
 def _authenticate(request: Request, issuer: TokenIssuer, key: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from local_cloud.openai_limits import CHARACTERS_PER_TOKEN, DEPLOYMENTS, count_tokens, digest, fraction
 from local_cloud.openai_reading import Reading, find_subject
-from local_cloud.openai_schemas import SchemaRefused, compile_schema
+from local_cloud.openai_schemas import MAX_DEPTH, SchemaRefused, compile_schema
 
 UNANSWERABLE = "[[unanswerable]]"
 """A text with this marker is filtered for good, by whatever way it is asked about."""
@@ -22,8 +22,6 @@ _FILTERED = (
 )
 _REFUSAL = "I'm sorry, but I cannot assist with that request."
 _CATEGORIES = ("hate", "self_harm", "sexual", "violence")
-_MAX_SCHEMAS = 200
-_schemas: OrderedDict[bytes, Callable[[Reading], Any]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _find_writer(body: Mapping[str, Any]) -> Callable[[Reading], str]:
         raise InvalidChat(
             "response_format", "Missing required parameter: 'response_format.json_schema' needs name, schema."
         )
-    fill = _compiled(given)
+    fill = _find_filler(given["schema"], strict=bool(given.get("strict")))
     return lambda reading: _dump(fill(reading))
 
 
@@ -166,15 +164,23 @@ def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
 
 
-def _compiled(given: Mapping[str, Any]) -> Callable[[Reading], Any]:
+def _find_filler(schema: Any, *, strict: bool) -> Callable[[Reading], Any]:
     import orjson
 
-    key = orjson.dumps([given["schema"], bool(given.get("strict"))])
-    if key not in _schemas:
-        _schemas[key] = compile_schema(given["schema"], strict=bool(given.get("strict")))
-        if len(_schemas) > _MAX_SCHEMAS:
-            _schemas.popitem(last=False)
-    return _schemas[key]
+    try:
+        key = orjson.dumps(schema)
+    except TypeError as error:
+        # It writes some 250 levels, and reads more.
+        raise SchemaRefused((), f"the schema nests deeper than {MAX_DEPTH} levels.") from error
+    # All requests of a batch have the same schema.
+    return _compile(key, strict)
+
+
+@lru_cache(maxsize=200)
+def _compile(schema: bytes, strict: bool) -> Callable[[Reading], Any]:
+    import orjson
+
+    return compile_schema(orjson.loads(schema), strict=strict)
 
 
 def _describe(reading: Reading) -> str:

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from local_cloud.errors import ApiError, TokenError
+from local_cloud.exchanges import guard
 from local_cloud.openai_engine import OpenAIEngine, quota_message
 from local_cloud.openai_limits import (
     DEPLOYMENTS,
@@ -71,7 +71,6 @@ _NO_DEPLOYMENT = (
     "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
     "please wait a moment and try again."
 )
-_log = logging.getLogger(__name__)
 
 
 class OpenAIApi:
@@ -210,7 +209,7 @@ class OpenAIApi:
     async def complete_chat(self, request: Request) -> Response:
         """``POST chat/completions``: the answer a batch would get, at once."""
         body = parse_body(await request.body())
-        if body.get("model") not in DEPLOYMENTS:
+        if str(body.get("model")) not in DEPLOYMENTS:
             raise ApiError(404, "DeploymentNotFound", _NO_DEPLOYMENT)
         if body.get("stream"):
             raise invalid("The local cloud does not stream answers: leave 'stream' out.")
@@ -357,26 +356,20 @@ def _endpoint(handler: Callable[[Call], Any], api: OpenAIApi) -> Callable[[Reque
 
 
 def _streaming_endpoint(handler: Callable[[Request], Any], api: OpenAIApi) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         try:
-            try:
-                api.authenticate(request)
-            except ApiError:
-                async for _ in request.stream():
-                    pass
-                raise
-            answer = await handler(request)
-            return answer if isinstance(answer, Response) else JSONResponse(answer)
-        except ApiError as error:
-            return JSONResponse(show_error(error.code, error.message, error.status), status_code=error.status)
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:
-            _log.exception("%s %s failed", request.method, request.url.path)
-            body = show_error("InternalServerError", f"The local cloud failed: {error!r}", 500)
-            return JSONResponse(body, status_code=500)
+            api.authenticate(request)
+        except ApiError:
+            async for _ in request.stream():
+                pass
+            raise
+        found = await handler(request)
+        return found if isinstance(found, Response) else JSONResponse(found)
 
-    return endpoint
+    def show(error: ApiError) -> Response:
+        return JSONResponse(show_error(error.code, error.message, error.status), status_code=error.status)
+
+    return guard(answer, show, "InternalServerError")
 
 
 def _resolve(answered: asyncio.Future[dict[str, Any] | None], message: dict[str, Any] | None) -> None:

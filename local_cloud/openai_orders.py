@@ -58,7 +58,6 @@ class Orders:
     expire: float | None = None
     cancel: float | None = None
     fail: bool = False
-    quota_at_run: bool = False
     slow: float = 0.0
     hold: float | None = None
     rows: dict[str, RowOrder] = field(default_factory=dict)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from local_cloud.errors import ApiError
+from local_cloud.exchanges import parse_integer, parse_object
 from local_cloud.openai_limits import (
     MAX_EXPIRY_SECONDS,
     MAX_METADATA_KEY,
@@ -45,12 +45,9 @@ class Call:
 def parse_body(raw: bytes) -> dict[str, Any]:
     """A request's JSON body."""
     try:
-        body = json.loads(raw)
+        return parse_object(raw)
     except ValueError as error:
-        raise invalid(f"The body of the request is not valid JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise invalid("The body of the request is not a JSON object.")
-    return body
+        raise invalid(f"The body of the request is not a JSON object: {error}") from error
 
 
 def read_batch_request(body: Mapping[str, Any]) -> BatchRequest:
@@ -76,7 +73,7 @@ def read_expiry(anchor: Any, seconds: Any, name: str) -> int:
     if anchor != "created_at":
         raise invalid(f"Invalid value for '{name}.anchor': {anchor!r}. Supported values are: 'created_at'.")
     try:
-        found = int(str(seconds))
+        found = parse_integer(str(seconds))
     except ValueError:
         raise invalid(f"Invalid value for '{name}.seconds': {seconds!r}. Expected an integer.") from None
     if not MIN_EXPIRY_SECONDS <= found <= MAX_EXPIRY_SECONDS:
@@ -90,9 +87,13 @@ def read_expiry(anchor: Any, seconds: Any, name: str) -> int:
 def read_limit(query: Mapping[str, str], maximum: int, default: int) -> int:
     """The page size."""
     text = query.get("limit", str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= maximum:
-        raise invalid(f"Invalid value for 'limit': {text!r}. Expected an integer from 1 to {maximum}.")
-    return int(text)
+    try:
+        found = parse_integer(text)
+    except ValueError:
+        found = 0
+    if not 1 <= found <= maximum:
+        raise invalid(f"Invalid value for 'limit': {text[:40]!r}. Expected an integer from 1 to {maximum}.")
+    return found
 
 
 def invalid(message: str, code: str = "invalid_request") -> ApiError:

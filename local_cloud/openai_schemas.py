@@ -8,16 +8,22 @@ type-specific keywords").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from local_cloud.openai_reading import Reading
 from local_cloud.openai_values import choose_value, extract_text, judge, measure
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
 
 Filler = Callable[[Reading, int], Any]
 """Fills one place: the reading, and how many objects and arrays are around it."""
 
 MAX_DEPTH = 10
 _DEEP = 5
+_MOST_ITEMS = 1_000
+_MOST_CHARACTERS = 100_000
 _REFUSED = (
     "allOf",
     "contains",
@@ -61,8 +67,23 @@ def compile_schema(schema: Any, *, strict: bool) -> Callable[[Reading], Any]:
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise SchemaRefused((), "schema must be a JSON Schema of 'type: \"object\"'.")
+    _require_keywords(schema)
     fill = _Compiler(schema, strict).compile(schema, (), "")
     return lambda reading: fill(reading, 0)
+
+
+def _require_keywords(schema: Mapping[str, Any]) -> None:
+    """Make sure that every keyword has a value of its kind; only "type" is left to the compiler, which says more."""
+    for error in _load_dialect().iter_errors(schema):
+        if error.instance_path[-1:] != ["type"]:
+            raise SchemaRefused(tuple(map(str, error.instance_path)), error.message)
+
+
+@cache
+def _load_dialect() -> Draft202012Validator:
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
 class _Compiler:
@@ -115,6 +136,8 @@ class _Compiler:
         shortest, longest = int(schema.get("minLength", 0)), int(schema.get("maxLength", 120))
         if shortest > longest and "maxLength" in schema:
             raise SchemaRefused(context, f"'minLength' {shortest} is more than 'maxLength' {longest}.")
+        if shortest > _MOST_CHARACTERS:
+            raise SchemaRefused(context, f"'minLength' {shortest} is more than {_MOST_CHARACTERS}.")
         return lambda reading, _depth: extract_text(reading, name, shortest, max(shortest, longest))
 
     def _compile_object(self, schema: Mapping[str, Any], context: tuple[str, ...]) -> Filler:
@@ -146,6 +169,8 @@ class _Compiler:
         fewest, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", max(3, schema.get("minItems", 0))))
         if fewest > most:
             raise SchemaRefused(context, f"'minItems' {fewest} is more than 'maxItems' {most}.")
+        if fewest > _MOST_ITEMS:
+            raise SchemaRefused(context, f"'minItems' {fewest} is more than {_MOST_ITEMS}.")
         filler = self.compile(items, (*context, "items"), name)
         is_text = isinstance(items, Mapping) and items.get("type") == "string" and "enum" not in items
 

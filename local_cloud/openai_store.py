@@ -17,6 +17,7 @@ from local_cloud.state import Database, StateFolder
 ENDED = ("completed", "failed", "expired", "cancelled")
 """The statuses a batch stays in."""
 
+_ACTIVE = f"status NOT IN {ENDED}"
 _CLOCK = "openai_clock_ahead"
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS openai_files (
@@ -29,10 +30,8 @@ _TABLES = (
         in_progress_at REAL, finalizing_at REAL, completed_at REAL, failed_at REAL, expired_at REAL,
         cancelling_at REAL, cancelled_at REAL, total INTEGER NOT NULL DEFAULT 0, completed INTEGER NOT NULL DEFAULT 0,
         failed INTEGER NOT NULL DEFAULT 0, output_file_id TEXT, error_file_id TEXT, errors TEXT, usage TEXT)""",
-    """CREATE INDEX IF NOT EXISTS openai_batches_active ON openai_batches (seq)
-        WHERE status NOT IN ('completed', 'failed', 'expired', 'cancelled')""",
+    f"CREATE INDEX IF NOT EXISTS openai_batches_active ON openai_batches (seq) WHERE {_ACTIVE}",
 )
-_ACTIVE = "status NOT IN ('completed', 'failed', 'expired', 'cancelled')"
 _LIVE = "(expires_at IS NULL OR expires_at > :now)"
 
 

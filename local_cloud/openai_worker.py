@@ -13,10 +13,11 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from local_cloud.openai_answers import answer_chat
+from local_cloud.openai_answers import answer_chat, refuse
 from local_cloud.openai_batch_work import BatchWork
 from local_cloud.openai_validation import inspect_file
 
@@ -59,6 +60,7 @@ class Worker:
             try:
                 result = self._inspect(order) if order["do"] == "inspect" else self._answer(order)
             except Exception as error:
+                traceback.print_exc()
                 result = {"failure": repr(error)}
             self._tell({"done": order["do"], "batch_id": order["batch_id"], **result})
 
@@ -81,7 +83,12 @@ class Worker:
     def _answer_chats(self) -> None:
         while self._chats:
             order = self._chats.popleft()
-            answer = answer_chat(order["body"], key=order["key"], created=int(time.time()))
+            try:
+                answer = answer_chat(order["body"], key=order["key"], created=int(time.time()))
+            except Exception as error:
+                # The batch it came in the middle of is not to die of it.
+                traceback.print_exc()
+                answer = refuse(500, "InternalServerError", f"The local cloud failed: {error!r}")
             self._tell({"chat": order["key"], "status": answer.status, "body": answer.body})
 
     def _tell(self, message: dict[str, Any]) -> None:

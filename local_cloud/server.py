@@ -32,16 +32,10 @@ from local_cloud import (
     key_vault_api,
     language_api,
     openai_api,
-    run_page,
 )
-from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec, load_bundle
 from local_cloud.connections import FaultMiddleware, OpenProtocol
-from local_cloud.databricks_engine import Engine
-from local_cloud.databricks_store import RunStore, now_millis
-from local_cloud.databricks_views import RunViews
-from local_cloud.logs import WorkloadLog, read_log
-from local_cloud.processes import own_identity, workload_limits
+from local_cloud.processes import own_identity
 from local_cloud.services import Cloud, Service
 from local_cloud.state import Database, StateFolder, write_atomically
 from local_cloud.tls import SecureRoute, ensure_certificates
@@ -125,25 +119,6 @@ def serve(state_folder: Path, *, port: int = 0, bundle: Path, parent: int | None
     return 1 if server.failed else 0
 
 
-def _build_databricks(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
-    store = RunStore(cloud.database)
-    folders = AttemptFolders(cloud.state, {**cloud.state.mlflow_environment(), **workload_limits()})
-    created = int(cloud.database.setting("jobs_created", lambda: str(now_millis())))
-
-    def log_of(attempt_id: int) -> WorkloadLog:
-        return read_log(folders.log(attempt_id))
-
-    engine = Engine(store, folders, cloud.faults, cloud.fail)
-    views = RunViews(cloud.url)
-    api = databricks_api.JobsApi(jobs, created, store, views, cloud.faults, read_log=log_of, wake=engine.wake)
-    return Service(
-        routes=[*databricks_api.build_routes(api, cloud.issuer), *run_page.build_routes(store, log_of)],
-        environment={"ADFML_DATABRICKS_HOST": cloud.url},
-        start=engine.start,
-        stop=engine.stop,
-    )
-
-
 _SERVICES: tuple[Callable[[Cloud], Service], ...] = (
     azure_ml_batch_api.build_service,
     azure_ml_online_api.build_service,
@@ -168,7 +143,7 @@ def _build(
     issuer = TokenIssuer(database.setting("token_secret", lambda: secrets.token_urlsafe(48)))
     box = faults.FaultBox()
     cloud = Cloud(state, database, issuer, box, url, secure_url, certificates.authority, fail=lambda: server.fail())
-    services = [_build_databricks(cloud, jobs), *(build(cloud) for build in _SERVICES)]
+    services = [databricks_api.build_service(cloud, jobs), *(build(cloud) for build in _SERVICES)]
 
     def announce() -> None:
         me = own_identity()

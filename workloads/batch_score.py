@@ -31,7 +31,7 @@ if not __package__:
     _spec.loader.exec_module(sys.modules["workloads"])
 
 from workloads.columns import open_parquet
-from workloads.errors import ScoringError, WorkloadError
+from workloads.errors import ScoringError, raise_as
 from workloads.model_files import METADATA_FILE, ModelRecord, load_model, read_record
 from workloads.paths import FileArea
 from workloads.score_model import check_input, write_predictions
@@ -59,16 +59,11 @@ def init() -> None:
         ScoringError: Azure ML's environment variables are missing, or the model is not finished or not sound.
     """
     global _scorer
-    try:
+    with raise_as(ScoringError), FileArea() as area:
         model_path = find_model(_read_variable("AZUREML_MODEL_DIR", "the deployment's model"))
         output = _read_variable("AZUREML_BI_OUTPUT_PATH", "the job's output folder")
-        with FileArea() as area:
-            record = read_record(area, model_path)
-            estimator = load_model(area, model_path, record)
-    except ScoringError:
-        raise
-    except WorkloadError as error:
-        raise ScoringError(error.message, **error.facts) from error
+        record = read_record(area, model_path)
+        estimator = load_model(area, model_path, record)
     _scorer = _Scorer(estimator, record, output, os.environ.get("ADFML_MODEL_ALIAS", ""))
     _log.info("%s version %s is loaded", record.model, record.version)
 
@@ -106,17 +101,10 @@ def find_model(folder: str) -> str:
 
 def _score_file(scorer: _Scorer, path: str) -> str:
     name = f"{Path(path).stem}.predictions.parquet"
-    try:
-        with FileArea() as area, open_parquet(path, path) as file:
-            check_input(file, scorer.record, path)
-            with area.write(scorer.output, name) as target:
-                rows = write_predictions(file, target, scorer.estimator, scorer.record, scorer.alias)
-                if rows != file.metadata.num_rows:
-                    raise ScoringError(f"{rows} scores for {file.metadata.num_rows} rows of {path}; nothing written")
-    except ScoringError:
-        raise
-    except WorkloadError as error:
-        raise ScoringError(error.message, **error.facts) from error
+    with raise_as(ScoringError), FileArea() as area, open_parquet(path, path) as file:
+        check_input(file, scorer.record, path)
+        with area.write(scorer.output, name) as target:
+            rows = write_predictions(file, target, scorer.estimator, scorer.record, scorer.alias, path)
     return f"{Path(path).name}: {rows} rows, {scorer.record.model} version {scorer.record.version}"
 
 

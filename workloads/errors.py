@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class WorkloadError(Exception):
     """A workload cannot go on: what was wrong, where, what was expected and what to do, in one line.
@@ -27,3 +30,14 @@ class ScoringError(WorkloadError):
 
 class ModelFileError(WorkloadError):
     """A model file is refused before anything in it is used: wrong hash, foreign types, damaged trees."""
+
+
+@contextmanager
+def raise_as(kind: type[WorkloadError]) -> Iterator[None]:
+    """Let every `WorkloadError` of the block be one of a kind, with its message and facts."""
+    try:
+        yield
+    except kind:
+        raise
+    except WorkloadError as error:
+        raise kind(error.message, **error.facts) from error

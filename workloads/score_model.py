@@ -28,7 +28,7 @@ if not __package__:
 
 from workloads.columns import open_parquet, require_columns, require_numbers, to_matrix
 from workloads.command_line import parse_arguments, run_script
-from workloads.errors import ScoringError, WorkloadError
+from workloads.errors import ScoringError, raise_as
 from workloads.model_files import ModelRecord, load_model, read_record
 from workloads.paths import FileArea, split_path
 from workloads.record_ids import RECORD_ID, check_record_ids
@@ -69,14 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         ScoringError: Anything about the arguments, the input or the model.
     """
-    try:
+    with raise_as(ScoringError):
         options = parse_arguments("score_model.py", _REQUIRED, _OPTIONAL, arguments)
         with FileArea(options["staging_path"]) as area:
             _score(area, options)
-    except ScoringError:
-        raise
-    except WorkloadError as error:
-        raise ScoringError(error.message, **error.facts) from error
 
 
 def _score(area: FileArea, options: dict[str, str]) -> None:
@@ -92,9 +88,7 @@ def _score(area: FileArea, options: dict[str, str]) -> None:
         check_input(file, record, input_path)
         estimator = load_model(area, model_path, record)
         with area.write(options["output_path"].rstrip("/"), PREDICTIONS_FILE) as path:
-            rows = write_predictions(file, path, estimator, record, options["model_alias"])
-            if rows != file.metadata.num_rows:
-                raise ScoringError(f"{rows} scores for {file.metadata.num_rows} rows of {input_path}; nothing written")
+            rows = write_predictions(file, path, estimator, record, options["model_alias"], input_path)
     _log.info(
         "scored %d rows with %s version %s, submission key %s",
         rows,
@@ -130,8 +124,22 @@ def check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) -
     check_record_ids(file, shown_as)
 
 
-def write_predictions(file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, alias: str) -> int:
-    """Score a file in batches and write the predictions, in the same order. Returns the rows written."""
+def write_predictions(
+    file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, alias: str, shown_as: str
+) -> int:
+    """Score a file in batches and write the predictions, in the same order. Returns the rows written.
+
+    Args:
+        file: the scoring input.
+        path: where the predictions are written.
+        estimator: the model.
+        record: what is known of it.
+        alias: noted on every score.
+        shown_as: how messages name the input.
+
+    Raises:
+        ScoringError: they are not as many as the file has.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -152,6 +160,8 @@ def write_predictions(file: parquet.ParquetFile, path: Path, estimator: Any, rec
             rows += batch.num_rows
     if infinite:
         _log.info("%d infinite feature values were taken for missing", infinite)
+    if rows != file.metadata.num_rows:
+        raise ScoringError(f"{rows} scores for {file.metadata.num_rows} rows of {shown_as}; nothing written")
     return rows
 
 

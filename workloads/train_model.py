@@ -29,7 +29,7 @@ if not __package__:
     _spec.loader.exec_module(sys.modules["workloads"])
 
 from workloads.command_line import parse_arguments, run_script
-from workloads.errors import TrainingError, WorkloadError
+from workloads.errors import TrainingError, raise_as
 from workloads.metrics import Gate, Metrics, forecast_naively, judge, measure
 from workloads.model_files import METADATA_FILE, MODEL_FILE, dump_model, library_versions
 from workloads.paths import FileArea
@@ -64,16 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         TrainingError: Anything about the arguments, the data, the model or its registration.
     """
-    try:
+    with raise_as(TrainingError):
         options = parse_arguments("train_model.py", _REQUIRED, _OPTIONAL, arguments)
         hyperparams = parse_hyperparams(options["hyperparams"])
         find_tracking_uri()  # a training that could not be recorded is not begun
         with FileArea(options["staging_path"]) as area:
             _train(area, options, hyperparams)
-    except TrainingError:
-        raise
-    except WorkloadError as error:
-        raise TrainingError(error.message, **error.facts) from error
 
 
 def _train(area: FileArea, options: dict[str, str], hyperparams: Hyperparams) -> None:
