@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
+from adfml_assets.daily_schedule import build_daily_schedule
 from resources.control import utc_now
 
 
@@ -16,22 +17,15 @@ def build_archive_schedule(
 
     Checks are not part of it: they read everything again, and each costs more than the copy of a small table.
     """
-    job = dg.define_asset_job(f"archive_{database}", selection=dg.AssetSelection.assets(*assets).without_checks())
-
-    @dg.schedule(
-        name=f"archive_{database}",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        description=f"Archives all tables of `{database}`: the day's snapshots and extracts.",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-    )
-    def archive(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-        tick = context.scheduled_execution_time or utc_now()
+    return build_daily_schedule(
+        f"archive_{database}",
+        dg.AssetSelection.assets(*assets).without_checks(),
+        cron,
+        timezone,
+        f"Archives all tables of `{database}`: the day's snapshots and extracts.",
         # A full snapshot can only be taken now: a tick that comes late must not ask for the day that has passed.
-        yield dg.RunRequest(run_key=tick.isoformat(), partition_key=f"{utc_now():%Y-%m-%d}")
-
-    return dg.Definitions(jobs=[job], schedules=[archive])
+        choose_moment=lambda tick: utc_now(),
+    )
 
 
 def build_check_schedule(

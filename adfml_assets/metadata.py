@@ -16,12 +16,12 @@ def describe(what: str, adf_pipeline: str | None) -> str:
 
 
 def describe_partition(lake: Lake, folder: str, manifest: Manifest) -> dict[str, Any]:
-    """Rows, size, address and schema of a partition, under the names Dagster knows."""
+    """Rows, size, address and schema of a partition, under the names Dagster knows; an empty one says so."""
     columns = [
         dg.TableColumn(name=column.name, type=column.type, description=column.source_type)
         for column in manifest.columns
     ]
-    return {
+    shown: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "dagster/uri": lake.uri(folder),
         "dagster/column_schema": dg.TableSchema(columns=columns),
@@ -29,3 +29,4 @@ def describe_partition(lake: Lake, folder: str, manifest: Manifest) -> dict[str,
         "files": len(manifest.files),
         "written_at": dg.MetadataValue.timestamp(manifest.written_at),
     }
+    return shown if manifest.rows else {**shown, "note": "The partition is empty."}

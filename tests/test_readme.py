@@ -34,6 +34,30 @@ def test_every_declaration_is_right(declaration: str, tmp_path: Path) -> None:
     assert [mistake.describe() for mistake in find_mistakes(file)] == []
 
 
+def test_the_table_has_every_activity_that_called_a_service() -> None:
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| ")]
+    named = {name for cell in rows for name in re.findall(r"`(\w+)`", cell)}
+    assert {
+        "AnalyzeSentiment",
+        "CallAIService",
+        "CheckBatchStatus",
+        "CheckJobStatus",
+        "CreateBatchJob",
+        "DetectAnomalies",
+        "GetApiKey",
+        "InvokeBatchEndpoint",
+        "LogArchiveCompletion",
+        "LogTrainingResult",
+        "RunBatchScoring",
+        "RunMLTraining",
+        "RunMLTrainingPipeline",
+        "ScoreRecord",
+        "UploadBatchInput",
+        "WaitForBatchCompletion",
+        "WaitForBatchJob",
+    } <= named
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE)

@@ -11,13 +11,16 @@ import pytest
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
-from adfml_assets.scoring.scores import verify_scores, write_no_scores
+from adfml_assets.metadata import describe_partition
+from adfml_assets.scoring.scores import replace_scores, verify_scores, write_no_scores
 from adfml_assets.scoring.write_back import DuplicateKeys, write_back
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake
+from resources.manifest import read_manifest
 from tests.conftest import NOW, TODAY
 
+SCORES = lake_layout.scores_folder("m", TODAY)
 EXPECTED = {"model": "m", "version": "1", "alias": "champion"}
 
 
@@ -70,7 +73,35 @@ def test_wrong_scores_do_not_count(lake: Lake, found: pa.Table | None, message: 
 def test_nothing_to_score_gives_an_empty_partition(lake: Lake) -> None:
     put(lake, None, [])
     write_no_scores(lake, "m", TODAY)
-    assert verify(lake)[0].rows == 0
+    manifest = verify(lake)[0]
+    assert manifest.rows == 0
+    assert describe_partition(lake, SCORES, manifest)["note"] == "The partition is empty."
+
+
+def test_a_partition_with_rows_has_no_note(lake: Lake) -> None:
+    put(lake, scores([1]), [1])
+    assert "note" not in describe_partition(lake, SCORES, verify(lake)[0])
+
+
+def test_scores_that_are_replaced_are_not_vouched_for_until_they_are_verified(lake: Lake) -> None:
+    put(lake, scores([1], [1.0]), [1])
+    before, _ = verify(lake)
+    newer = scores([1], [2.0])
+
+    def fail() -> None:
+        with replace_scores(lake, "m", TODAY, newer.schema) as sink:
+            sink.write(newer)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert read_manifest(lake, SCORES) == before
+    assert lake.read_table(f"{SCORES}/predictions.parquet")["score"].to_pylist() == [1.0]
+    with replace_scores(lake, "m", TODAY, newer.schema) as sink:
+        sink.write(newer)
+    assert read_manifest(lake, SCORES) is None
+    assert verify(lake)[1]["score"].to_pylist() == [2.0]
+    assert read_manifest(lake, SCORES) is not None
 
 
 def write(databases: Databases, table: pa.Table, day: str = TODAY, keys: tuple[str, ...] = ("RecordId",)) -> Any:
@@ -98,9 +129,12 @@ def test_a_newer_day_wins_whatever_the_order(databases: Databases, shop: sqlite3
 
 def test_duplicate_keys_write_nothing(databases: Databases, shop: sqlite3.Connection) -> None:
     write(databases, scores([1]))
-    with pytest.raises(DuplicateKeys, match=r"several scores have one key \(RecordId\): \(7,\). Nothing was written"):
+    with pytest.raises(DuplicateKeys, match=r"several rows have one key \(RecordId\): \(7,\). Nothing was written"):
         write(databases, scores([7, 7, 1], [0.0, 0.0, 99.0]))
     assert read(shop) == [(1, 1.0, TODAY)]
+    # What failed leaves nothing behind on the connection, which the next one gets from the pool.
+    write(databases, scores([7, 1], [7.0, 99.0]))
+    assert read(shop) == [(1, 99.0, TODAY), (7, 7.0, TODAY)]
 
 
 def test_a_missing_key_column_is_named(databases: Databases, shop: sqlite3.Connection) -> None:

@@ -133,7 +133,8 @@ def _fit_models(readings: Readings, spec: DetectorSpec, checked: list[Any], outc
     windows = readings.windows
     groups = list(checked)
     if windows.stored_model:
-        groups += [group for group in readings.list_groups(windows.fit) if group not in groups]
+        known = set(checked)
+        groups += [group for group in readings.list_groups(windows.fit) if group not in known]
     models: dict[str | None, SeriesModel] = {}
     for group in groups:
         key, where = _name(group), _describe(spec, group, "fit window", windows.fit)
@@ -161,9 +162,10 @@ def _detect_groups(
     """Batches of about CHUNK_ROWS rows or more: each becomes a row group."""
     windows = readings.windows
     waiting: list[pa.RecordBatch] = []
+    rows_waiting = 0
+    if stored is None:
+        return
     for group in groups:
-        if stored is None:
-            break
         key, where = _name(group), _describe(spec, group, "checked window", windows.detect)
         if key in outcome.errors:
             continue
@@ -186,9 +188,10 @@ def _detect_groups(
         for batch in iterate_results(rows, model, group, windows.version, spec, schema):
             found.add(batch)
             waiting.append(batch)
-            if sum(held.num_rows for held in waiting) >= CHUNK_ROWS:
+            rows_waiting += batch.num_rows
+            if rows_waiting >= CHUNK_ROWS:
                 yield waiting
-                waiting = []
+                waiting, rows_waiting = [], 0
         summary.add(found)
     if waiting:
         yield waiting

@@ -188,7 +188,9 @@ def open_readings(source: Source, spec: DetectorSpec, before: int, choose: Choos
         moment = _check_columns(connection, source.name, spec)
         group = quote(spec.by) if spec.by else "NULL"
         values = ", ".join(f"{quote(name)}::DOUBLE AS v{number}" for number, name in enumerate(spec.variables))
-        inside = " OR ".join(f"({moment} >= {w.begin_us} AND {moment} < {w.end_us})" for w in _list_windows(windows))
+        inside = " OR ".join(
+            f"({moment} >= {w.begin_us} AND {moment} < {w.end_us})" for w in (windows.fit, windows.detect)
+        )
         connection.execute(
             f"CREATE TABLE readings AS SELECT {group} AS grp, {moment} AS t, {values} FROM source "  # noqa: S608 - quoted
             f"WHERE {inside} ORDER BY grp, t"
@@ -200,10 +202,6 @@ def open_readings(source: Source, spec: DetectorSpec, before: int, choose: Choos
                 raise MissingGroups(source.name, spec.by, without[0])
             group_type = connection.execute("SELECT grp FROM readings LIMIT 0").to_arrow_table().schema.field(0).type
         yield Readings(windows, newest, group_type, connection, spec.variables)
-
-
-def _list_windows(windows: Windows) -> list[Window]:
-    return [windows.fit, windows.detect]
 
 
 def _check_columns(connection: DuckDBPyConnection, name: str, spec: DetectorSpec) -> str:

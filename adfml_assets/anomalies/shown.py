@@ -77,7 +77,7 @@ def _build_table(series: list[SeriesSummary]) -> str:
     lines = ["| series | rows | anomalies | worst score | threshold | fitted on rows | trimmed | explained |"]
     lines.append("|" + " --- |" * 8)
     for found in sorted(series, key=lambda s: (-s.anomalies, s.series or ""))[:_MOST_SERIES]:
-        name = (found.series or "all").replace("|", "\\|")
+        name = "all" if found.series is None else found.series.replace("|", "\\|")
         lines.append(
             f"| {name} | {found.rows} | {found.anomalies} | {found.worst_score:.3g} | {found.threshold:.3g} | "
             f"{found.fitted_rows} | {found.trimmed} | {found.explained:.1%} |"

@@ -25,6 +25,7 @@ class SeriesSummary:
 
     Attributes:
         series: the value of `by`; None where there is only one.
+        window: that was checked.
         rows: that were checked.
         anomalies: of them.
         filled: values that were filled.

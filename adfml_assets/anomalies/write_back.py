@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adfml_assets.anomalies.errors import DetectionError
 from adfml_assets.anomalies.results import FILE, TIMESTAMP, build_interpretation
-from adfml_assets.scoring.write_back import BATCH_ROWS, WrittenBack
+from adfml_assets.scoring.write_back import BATCH_ROWS, WrittenBack, make_staging
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake
 from resources.manifest import Manifest
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import sqlalchemy as sa
     from sqlalchemy import Connection
 
@@ -89,15 +88,15 @@ def write_back_anomalies(
         own = sa.and_(target.c.Detector == detector, target.c[moment] >= begin, target.c[moment] < end)
         connection.execute(target.delete().where(own, target.c.SnapshotDate <= day))
         keys = [name for name in ("Detector", by, moment) if name]
-        staging = _make_staging(connection, target)
+        names = list(_columns(moment, by, manifest))
+        staging = make_staging(connection, target, names)
         rows = 0
         for records in _to_records(lake, f"{folder}/{FILE}", manifest, which):
             connection.execute(staging.insert(), records)
             rows += len(records)
         match = sa.and_(*(target.c[key] == staging.c[key] for key in keys))
         kept = connection.execute(staging.delete().where(sa.exists().where(match))).rowcount
-        names = [column.name for column in staging.columns]
-        connection.execute(target.insert().from_select(names, sa.select(*(staging.c[name] for name in names))))
+        connection.execute(target.insert().from_select(names, sa.select(staging)))
         staging.drop(connection)
     return WrittenBack(rows, kept)
 
@@ -114,9 +113,7 @@ def _open_target(
             sa.Column(name, kind, primary_key=name in keys, autoincrement=False, nullable=name == "Contributors")
             for name, kind in columns.items()
         ]
-        target = sa.Table(table, sa.MetaData(), *made, schema=schema)
-        target.create(connection)
-        return target
+        sa.Table(table, sa.MetaData(), *made, schema=schema).create(connection)
     target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     for name in columns:
         if name not in target.columns:
@@ -150,21 +147,6 @@ def _columns(moment: str, by: str | None, manifest: Manifest) -> dict[str, sa.ty
     }
 
 
-def _make_staging(connection: Connection, target: sa.Table) -> sa.Table:
-    """A table of this transaction's own: what is written is set against the target as a whole, not row by row."""
-    import sqlalchemy as sa
-
-    columns = [sa.Column(column.name, column.type) for column in target.columns if column.computed is None]
-    name = f"{target.name}_adfml_staging"
-    if connection.dialect.name in ("sqlite", "postgresql"):
-        staging = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
-    else:
-        staging = sa.Table(name, sa.MetaData(), *columns, schema=target.schema)
-        staging.drop(connection, checkfirst=True)
-    staging.create(connection, checkfirst=False)
-    return staging
-
-
 def _to_records(lake: Lake, path: str, manifest: Manifest, which: WhichRows) -> Iterator[list[dict[str, Any]]]:
     import pyarrow.compute as pc
 
@@ -188,13 +170,8 @@ def _to_records(lake: Lake, path: str, manifest: Manifest, which: WhichRows) -> 
                     "DetectedAt": detected_at,
                     "SnapshotDate": day,
                 }
-                for row in _to_rows(chosen)
+                for row in chosen.to_pylist()
             ]
-
-
-def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = batch.to_pylist()
-    return rows
 
 
 def _to_json(contributors: list[dict[str, Any]]) -> str | None:

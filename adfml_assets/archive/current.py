@@ -143,7 +143,7 @@ def open_parts(lake: Lake, found: Sources, stack: ExitStack) -> list[list[str]]:
 def build_newest_query(parts: Sequence[Sequence[str]], key: Sequence[str], watermark: str) -> str:
     """The newest row of every key over all parts, later parts before earlier ones where watermarks are equal."""
     keys = ", ".join(quote(name) for name in key)
-    selects = [f"SELECT *, {rank} AS _rank FROM {_read(paths)}" for rank, paths in enumerate(parts)]  # noqa: S608
+    selects = [f"SELECT *, {rank} AS _rank FROM {build_scan(paths)}" for rank, paths in enumerate(parts)]  # noqa: S608
     return (
         f"SELECT * EXCLUDE (_rank) FROM ({' UNION ALL BY NAME '.join(selects)}) "  # noqa: S608
         f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {quote(watermark)} DESC NULLS LAST, _rank DESC) = 1 "
@@ -151,7 +151,8 @@ def build_newest_query(parts: Sequence[Sequence[str]], key: Sequence[str], water
     )
 
 
-def _read(paths: Sequence[str]) -> str:
+def build_scan(paths: Sequence[str]) -> str:
+    """Local Parquet files as one relation of DuckDB's SQL; their folders' names make no columns."""
     listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
     return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 

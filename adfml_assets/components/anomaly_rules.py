@@ -10,16 +10,17 @@ from pydantic import ConfigDict
 
 from adfml_assets.anomalies.declared import Alignment, FitRules, Threshold, parse_duration
 from adfml_assets.components.declaration import STRICT
+from adfml_assets.errors import DeclarationInvalid
 
 
 def require(detector: str, holds: bool, what: str, found: object, expected: str) -> None:
     """Refuse what cannot be.
 
     Raises:
-        DagsterInvalidDefinitionError: it does not hold; with what was found and what was expected.
+        DeclarationInvalid: it does not hold.
     """
     if not holds:
-        raise dg.DagsterInvalidDefinitionError(f"Detector {detector}: `{what}` is {found!r}: expected {expected}.")
+        raise DeclarationInvalid(f"Detector {detector}", what, found, expected)
 
 
 @dataclass
@@ -45,7 +46,7 @@ class FitWindow(dg.Resolvable):
         """The rules as plain values.
 
         Raises:
-            DagsterInvalidDefinitionError: they cannot be.
+            DeclarationInvalid: they cannot be.
         """
         if self.first_day is None and self.last_day is None:
             days = 30 if self.window_days is None else self.window_days
@@ -63,8 +64,7 @@ class FitWindow(dg.Resolvable):
             return date.fromisoformat(text or "")
         except ValueError:
             expected = "a day as YYYY-MM-DD; a fixed window has a first and a last one"
-            message = f"Detector {detector}: `fit.{name}` is {text!r}: expected {expected}."
-            raise dg.DagsterInvalidDefinitionError(message) from None
+            raise DeclarationInvalid(f"Detector {detector}", f"fit.{name}", text, expected) from None
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Align(dg.Resolvable):
         """The rules as plain values, durations in microseconds.
 
         Raises:
-            DagsterInvalidDefinitionError: they cannot be.
+            DeclarationInvalid: they cannot be.
         """
         padded = (self.fill == "fixed") == (self.padding_value is not None)
         expected = "a number with `fill: fixed`, and nothing otherwise"
@@ -111,8 +111,9 @@ class Align(dg.Resolvable):
             return None
         try:
             return parse_duration(text)
-        except ValueError as error:
-            raise dg.DagsterInvalidDefinitionError(f"Detector {detector}: `align.{name}`: {error}") from None
+        except ValueError:
+            expected = "a whole number and ms, s, min, h or d, such as 10min"
+            raise DeclarationInvalid(f"Detector {detector}", f"align.{name}", text, expected) from None
 
 
 @dataclass
@@ -135,7 +136,7 @@ class AnomalyThreshold(dg.Resolvable):
         """The rules as plain values.
 
         Raises:
-            DagsterInvalidDefinitionError: they cannot be.
+            DeclarationInvalid: they cannot be.
         """
         require(detector, 0 < self.quantile <= 1, "threshold.quantile", self.quantile, "above 0, at most 1")
         require(detector, self.margin > 0, "threshold.margin", self.margin, "above 0")
@@ -154,11 +155,12 @@ def check_columns(
         taken_in_sql: those that the table it is written back to has; `by` and the timestamp keep their own there.
 
     Raises:
-        DagsterInvalidDefinitionError: there is one.
+        DeclarationInvalid: there is one.
     """
     columns = [timestamp, *variables, *([by] if by else [])]
     require(detector, len(variables) >= 2, "variables", list(variables), "two columns or more")
-    require(detector, len(set(columns)) == len(columns), "timestamp, variables, by", columns, "every column once")
+    once = "every column once, the timestamp and `by` among them"
+    require(detector, len(set(columns)) == len(columns), "variables", columns, once)
     for name, column, others in (("by", by, taken | taken_in_sql), ("timestamp", timestamp, taken_in_sql)):
         # SQL tells no upper case from lower case in column names.
         free = column is None or column.lower() not in {other.lower() for other in others}

@@ -10,23 +10,22 @@ from pydantic import ConfigDict
 
 from adfml_assets.components.declaration import STRICT
 from adfml_assets.components.remote_engine import JobParts
-from adfml_assets.errors import AdfmlError
+from adfml_assets.errors import DeclarationInvalid
+from adfml_assets.scoring import batch_results
 from resources.azure_ml_uris import translate_uri
 from resources.lake import Lake
+from resources.remote_jobs import RemoteJob
 
 SUBMISSION_KEY = "submission_key"
 PARTITION = "{partition}"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 
 
-class BatchEndpointInvalid(AdfmlError, ValueError):
-    """What was declared of a batch endpoint cannot be: `field` is wrong."""
+class BatchEndpointInvalid(DeclarationInvalid):
+    """What was declared of a batch endpoint cannot be."""
 
     def __init__(self, field: str, found: object, expected: str) -> None:
-        self.field = field
-        self.found = found
-        self.expected = expected
-        super().__init__(f"Engine azure_ml_batch: {field} is {found!r}; expected {expected}.")
+        super().__init__("Engine azure_ml_batch", field, found, expected)
 
 
 @dataclass
@@ -121,6 +120,11 @@ class BatchEndpoint(dg.Resolvable):
         deployment = f", deployment `{self.deployment}`," if self.deployment else ""
         return f"Azure ML batch endpoint `{self.endpoint}`{deployment}"
 
+    @property
+    def kinds(self) -> set[str]:
+        """The service under Dagster's name for it."""
+        return {"azureml"}
+
     def build_request(self, lake: Lake, parts: JobParts) -> dict[str, Any]:
         """The request that the ledger keeps and `resources.azure_ml_batch` sends.
 
@@ -157,6 +161,14 @@ class BatchEndpoint(dg.Resolvable):
             "parameters": parts.build_parameters(lake),
         }
         return {name: value for name, value in request.items() if value is not None}
+
+    def collect_scores(self, lake: Lake, model: str, day: str, job: RemoteJob, expected: Mapping[str, str]) -> None:
+        """Bring a job's scores to where they belong; see `scoring.batch_results`."""
+        batch_results.collect_scores(lake, model, day, job, expected)
+
+    def collect_model(self, lake: Lake, model: str, version: str, job: RemoteJob) -> None:
+        """Bring a job's model to where it belongs; see `scoring.batch_results`."""
+        batch_results.collect_model(lake, model, version, job)
 
     def _name_inputs(self, parts: JobParts) -> dict[str, str]:
         known = [*parts.files, *parts.folders, *parts.values, SUBMISSION_KEY]

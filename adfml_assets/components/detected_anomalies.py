@@ -6,7 +6,6 @@ that was retired on 1 October 2026: nothing is called, the work is done here, in
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any, ClassVar, Literal
 
 import dagster as dg
@@ -22,11 +21,14 @@ from adfml_assets.anomalies.write_back import RESERVED, write_back_anomalies
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import anomalies_key, archive_key, current_key, table_key
 from adfml_assets.components.anomaly_rules import Align, AnomalyThreshold, FitWindow, check_columns, require
-from adfml_assets.components.declaration import STRICT, build_options
+from adfml_assets.components.declaration import STRICT, Schedule, build_options
+from adfml_assets.daily_schedule import build_daily_schedule
 from adfml_assets.partitions import build_daily_partitions
+from adfml_assets.written_back import build_written_back
 from resources.control import utc_now
 from resources.database import Databases
 from resources.lake import Lake
+from resources.manifest import Manifest
 
 
 @dataclass
@@ -42,21 +44,6 @@ class AnomalyWriteBack(dg.Resolvable):
 
     table: str
     rows: Literal["all", "anomalies"] = "all"
-
-
-@dataclass
-class DetectionSchedule(dg.Resolvable):
-    """When the day's partition is checked.
-
-    Attributes:
-        cron: a cron expression.
-        timezone: an IANA name; partitions stay UTC days.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    cron: str
-    timezone: str = "UTC"
 
 
 class DetectionConfig(dg.Config):
@@ -110,9 +97,17 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
     top_contributors: int = 5
     errors: Literal["fail", "leave_out"] = "fail"
     write_back: AnomalyWriteBack | None = None
-    schedule: DetectionSchedule | None = None
+    schedule: Schedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        self._build_spec()
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What was found, with its check, and the table it is written back to."""
@@ -144,7 +139,6 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
                     "no_anomalies", asset=key, description="No anomalies, and no series that could not be checked."
                 )
             ],
-            output_required=True,
             **self._options(
                 f"Anomalies of {', '.join(self.variables)} in `{self.source}` over the {days} of a partition{series}: "
                 "rows in which they do not go together as they did before.",
@@ -191,56 +185,43 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
         database, schema, table = parse_reference(self.write_back.table)
         which = self.write_back.rows
         what = "What was found" if which == "all" else "The anomalies"
-        key = anomalies_key(self.name)
 
-        @dg.asset(
-            key=table_key(database, schema, table),
-            deps=[key],
-            **self._options(
-                f"{what} in `{self.write_back.table}`, in one transaction. Writing a day twice changes nothing, and an "
-                "older partition never overwrites a newer one.",
-                {"sql"},
-            ),
-        )
-        def anomalies_in_sql(
-            context: dg.AssetExecutionContext, lake: Lake, databases: Databases
-        ) -> dg.MaterializeResult[None]:
-            day = context.partition_key
-            folder = lake_layout.anomalies_folder(self.name, day)
-            folder, manifest = require_partition(lake, folder, key.to_user_string(), day)
+        def write(lake: Lake, databases: Databases, folder: str, manifest: Manifest) -> dict[str, Any]:
             written = write_back_anomalies(lake, databases, database, schema, table, folder, manifest, which)
-            return dg.MaterializeResult(
-                metadata={"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "rows": which}
-            )
+            return {"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "rows": which}
 
-        return [anomalies_in_sql]
+        return [
+            build_written_back(
+                table_key(database, schema, table),
+                anomalies_key(self.name),
+                lambda day: lake_layout.anomalies_folder(self.name, day),
+                write,
+                self._options(
+                    f"{what} in `{self.write_back.table}`, in one transaction. Writing a day twice changes nothing, "
+                    "and an older partition never overwrites a newer one.",
+                    {"sql"},
+                ),
+            )
+        ]
 
     def _build_schedule(self, assets: Sequence[dg.AssetsDefinition]) -> dg.Definitions:
         if self.schedule is None:
             return dg.Definitions()
-        name = f"detect_{anomalies_key(self.name).path[-1]}"
-        job = dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets))
-
-        @dg.schedule(
-            name=name,
-            job=job,
-            cron_schedule=self.schedule.cron,
-            execution_timezone=self.schedule.timezone,
-            description=f"Looks for anomalies of `{self.name}` in the UTC day of the tick.",
-            default_status=dg.DefaultScheduleStatus.STOPPED,
+        return build_daily_schedule(
+            f"detect_{anomalies_key(self.name).path[-1]}",
+            dg.AssetSelection.assets(*assets),
+            self.schedule.cron,
+            self.schedule.timezone,
+            f"Looks for anomalies of `{self.name}` in the UTC day of the tick.",
+            # One that comes late asks for the day that it was meant for.
+            choose_moment=lambda tick: tick,
         )
-        def detect(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-            tick = context.scheduled_execution_time or utc_now()
-            # The tick's own day: one that comes late asks for the day that it was meant for.
-            yield dg.RunRequest(run_key=tick.isoformat(), partition_key=f"{tick.astimezone(UTC):%Y-%m-%d}")
-
-        return dg.Definitions(jobs=[job], schedules=[detect])
 
     def _build_spec(self) -> DetectorSpec:
         """The declaration as plain values.
 
         Raises:
-            DagsterInvalidDefinitionError: something in it cannot be; with what to write instead.
+            DeclarationInvalid: says which field.
         """
         written = set(RESERVED) if self.write_back else set()
         check_columns(self.name, self.timestamp, self.variables, self.by, set(COLUMNS), written)

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 
 from adfml_assets.components.declaration import STRICT
 from resources.lake import Lake
+from resources.remote_jobs import RemoteJob
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,17 @@ class RemoteEngine(dg.Resolvable):
         """What runs, for descriptions."""
         return f"job `{self.job}` on {self.service}"
 
+    @property
+    def kinds(self) -> set[str]:
+        """The service under Dagster's name for it."""
+        return {self.service}
+
     def build_request(self, lake: Lake, parts: JobParts) -> dict[str, Any]:
         """The request that the ledger keeps and `resources.databricks` sends."""
         return {"job": self.job, "inputs": dict(parts.hashes), "parameters": parts.build_parameters(lake)}
+
+    def collect_scores(self, lake: Lake, model: str, day: str, job: RemoteJob, expected: Mapping[str, str]) -> None:
+        """Nothing to do: its jobs write where the scores belong."""
+
+    def collect_model(self, lake: Lake, model: str, version: str, job: RemoteJob) -> None:
+        """Nothing to do: its jobs write where the model belongs."""

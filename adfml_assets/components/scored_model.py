@@ -24,7 +24,6 @@ from adfml_assets.remote_assets import (
     find_ended_job,
     submit_remote_job,
 )
-from adfml_assets.scoring.batch_results import collect_scores
 from adfml_assets.scoring.model_choice import choose_version
 from adfml_assets.scoring.online_assets import build_online_scores
 from adfml_assets.scoring.scores import FILE as SCORES_FILE
@@ -32,6 +31,7 @@ from adfml_assets.scoring.scores import verify_scores, write_no_scores
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import build_scoring_input
 from adfml_assets.scoring.write_back import write_back
+from adfml_assets.written_back import build_written_back
 from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
 from resources.lake import Lake
@@ -76,6 +76,15 @@ class ScoredModel(dg.Component, dg.Resolvable):
     alias: str = "champion"
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        if isinstance(self.engine, OnlineEndpoint):
+            self.engine.check(f"Model {self.name}")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Scoring input, the job that scores, the scores, and the table they are written back to.
@@ -147,7 +156,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
             **self._options(
                 f"The scoring job, {engine.title}, submitted for the version that is `{self.alias}` at that moment: a "
                 "later change of champion changes nothing in it.",
-                {"azureml" if isinstance(engine, BatchEndpoint) else service},
+                engine.kinds,
             ),
         )
         def scoring_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -220,8 +229,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
             asked = job.request["parameters"]
             expected = {"model": self.name, "version": asked["model_version"], "alias": asked["model_alias"]}
             source = {"submission_key": job.submission_key, "url": job.url}
-            if isinstance(engine, BatchEndpoint):
-                collect_scores(lake, self.name, day, job, expected)
+            engine.collect_scores(lake, self.name, day, job, expected)
             manifest, table = verify_scores(lake, self.name, day, expected, source=source, **common)
             control.ledger.mark_collected(job.submission_key, context.run_id)
             import pyarrow.compute as pc
@@ -242,25 +250,19 @@ class ScoredModel(dg.Component, dg.Resolvable):
         database, schema, table = parse_reference(self.write_back.table)
         keys = list(self.write_back.keys)
 
-        @dg.asset(
-            key=table_key(database, schema, table),
-            deps=[scores_key(self.name)],
-            **self._options(
+        def write(lake: Lake, databases: Databases, folder: str, manifest: Manifest) -> dict[str, Any]:
+            scores = lake.read_table(f"{folder}/{SCORES_FILE}")
+            written = write_back(databases, database, schema, table, keys, scores, manifest.partition)
+            return {"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "keys": ", ".join(keys)}
+
+        return build_written_back(
+            table_key(database, schema, table),
+            scores_key(self.name),
+            lambda day: lake_layout.scores_folder(self.name, day),
+            write,
+            self._options(
                 f"The scores in `{self.write_back.table}`, upserted by {', '.join(keys)} in one transaction. "
                 "Writing a day twice changes nothing, and an older day never overwrites a newer one.",
                 {"sql"},
             ),
         )
-        def predictions(
-            context: dg.AssetExecutionContext, lake: Lake, databases: Databases
-        ) -> dg.MaterializeResult[None]:
-            day = context.partition_key
-            folder = lake_layout.scores_folder(self.name, day)
-            require_partition(lake, folder, scores_key(self.name).to_user_string(), day)
-            scores = lake.read_table(f"{folder}/{SCORES_FILE}")
-            written = write_back(databases, database, schema, table, keys, scores, day)
-            return dg.MaterializeResult(
-                metadata={"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "keys": ", ".join(keys)}
-            )
-
-        return predictions

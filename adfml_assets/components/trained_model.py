@@ -11,9 +11,10 @@ from pydantic import ConfigDict
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, features_key, job_key, model_key, training_data_key
-from adfml_assets.components.batch_endpoint import BatchEndpoint, BatchEndpointInvalid
+from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.remote_engine import JobParts, RemoteEngine
+from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_model_versions
 from adfml_assets.remote_assets import (
@@ -24,7 +25,6 @@ from adfml_assets.remote_assets import (
     find_ended_job,
     submit_remote_job,
 )
-from adfml_assets.scoring.batch_results import collect_model
 from adfml_assets.training.trained import read_metadata, verify_model
 from adfml_assets.training.training_data import LabelSpec, build_training_data, find_snapshot
 from resources.completion_log import CompletionLog
@@ -90,14 +90,18 @@ class TrainedModel(dg.Component, dg.Resolvable):
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Training data, the job that trains, and the model with its gate.
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
 
         Raises:
-            BatchEndpointInvalid: the engine is a model deployment, which cannot train.
+            DeclarationInvalid: the engine is a model deployment.
         """
         if isinstance(self.engine, BatchEndpoint) and self.engine.kind == "model":
-            raise BatchEndpointInvalid("kind", self.engine.kind, "pipeline: a model deployment cannot train")
+            expected = "pipeline: a model deployment cannot train"
+            raise DeclarationInvalid(f"Model {self.name}", "engine.kind", self.engine.kind, expected)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Training data, the job that trains, and the model with its gate."""
         return dg.Definitions(
             assets=[self._build_training_data(), self._build_job(), self._build_model()],
             asset_checks=[self._build_gate()],
@@ -175,7 +179,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
             **self._options(
                 f"The training job, {self.engine.title}, submitted. The run ends when the service has the job; nothing "
                 "waits for it but a row in the ledger.",
-                {"azureml" if isinstance(self.engine, BatchEndpoint) else service},
+                self.engine.kinds,
             ),
         )
         def training_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -237,8 +241,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
                 return
             version = context.partition_key
             asset = context.asset_key.to_user_string()
-            if isinstance(self.engine, BatchEndpoint):
-                collect_model(lake, self.name, version, job)
+            self.engine.collect_model(lake, self.name, version, job)
             metadata, _ = verify_model(lake, self.name, version, job, asset=asset, now=utc_now(), run_id=context.run_id)
             passed = bool(metadata["gate"]["passed"])
             control.model_aliases.point(self.name, CHALLENGER, version, context.run_id)

@@ -60,7 +60,7 @@ def open_tables(
         tables = {}
         for name, (folder, manifest) in partitions.items():
             files = [stack.enter_context(lake.local_copy(path)) for path in list_data_paths(folder, manifest)]
-            tables[name] = backend.read_parquet([str(file) for file in files], table_name=name)
+            tables[name] = backend.read_parquet([str(file) for file in files], table_name=name, hive_partitioning=False)
         yield backend, tables
 
 

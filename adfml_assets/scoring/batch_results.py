@@ -1,4 +1,4 @@
-"""What a batch endpoint's job left in its own folder: checked, then brought to where the result belongs."""
+"""What a batch endpoint's job left in its own folder: checked while it is brought to where the result belongs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
-from adfml_assets.scoring.scores import FILE
+from adfml_assets.scoring.scores import build_scores_schema, replace_scores
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from adfml_assets.training.trained import METADATA
@@ -24,7 +24,7 @@ _COLUMNS = (RECORD_ID, "score", "model", "version", "scored_at")
 
 
 def collect_scores(lake: Lake, model: str, day: str, job: RemoteJob, expected: Mapping[str, str]) -> None:
-    """Write a job's scores as the day's `predictions.parquet`, once they are known to be right; batch by batch.
+    """Write a job's scores as the day's `predictions.parquet`, which they become only if all of them are right.
 
     The job's output is any number of Parquet files in any order, with RecordId, score, model, version and scored_at.
     The alias is the one that was asked for: a deployment does not know it.
@@ -42,11 +42,15 @@ def collect_scores(lake: Lake, model: str, day: str, job: RemoteJob, expected: M
     if not paths:
         names = ", ".join(path.removeprefix(f"{folder}/") for path in lake.list_files(folder)) or "nothing"
         raise WrongResult(folder, "the scores as Parquet files", names)
-    schema = _build_schema(records.schema.field(RECORD_ID).type)
-    _check_scores(lake, folder, paths, records, schema, expected)
-    with lake.write_parquet(f"{lake_layout.scores_folder(model, day)}/{FILE}", schema) as sink:
+    schema = build_scores_schema(records.schema.field(RECORD_ID).type)
+    _check_files(lake, folder, paths, records.num_rows)
+    ids = []
+    with replace_scores(lake, model, day, schema) as sink:
         for batch in _read_scores(lake, paths, schema, expected["alias"]):
+            _check_batch(folder, batch, expected)
+            ids.append(batch.column(RECORD_ID))
             sink.write(batch)
+        _check_ids(folder, records[RECORD_ID], ids)
 
 
 def collect_model(lake: Lake, model: str, version: str, job: RemoteJob) -> None:
@@ -81,14 +85,6 @@ def collect_model(lake: Lake, model: str, version: str, job: RemoteJob) -> None:
     lake.write_bytes(f"{target}/{METADATA}", content)
 
 
-def _build_schema(record_id_type: pa.DataType) -> pa.Schema:
-    import pyarrow as pa
-
-    fields = [pa.field(RECORD_ID, record_id_type), pa.field("score", pa.float64())]
-    fields += [pa.field(name, pa.string()) for name in ("model", "version", "alias")]
-    return pa.schema([*fields, pa.field("scored_at", pa.timestamp("us", tz="UTC"))])
-
-
 def _read_scores(lake: Lake, paths: list[str], schema: pa.Schema, alias: str) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
@@ -107,11 +103,9 @@ def _read_scores(lake: Lake, paths: list[str], schema: pa.Schema, alias: str) ->
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _check_scores(
-    lake: Lake, folder: str, paths: list[str], records: pa.Table, schema: pa.Schema, expected: Mapping[str, str]
-) -> None:
+def _check_files(lake: Lake, folder: str, paths: list[str], records: int) -> None:
+    """By the files' footers: are all columns there, and as many rows as the input has."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     rows = 0
@@ -125,18 +119,25 @@ def _check_scores(
             rows += footer.metadata.num_rows
         if missing:
             raise WrongResult(path, f"the columns {', '.join(_COLUMNS)}", f"none named {', '.join(missing)}")
-    if rows != records.num_rows:
-        raise WrongResult(folder, f"{records.num_rows} scores, one a record of the input", f"{rows}")
-    ids = []
-    for batch in _read_scores(lake, paths, schema, expected["alias"]):
-        ids.append(batch.column(RECORD_ID))
-        if not pc.all(pc.is_finite(batch.column("score")), skip_nulls=False, min_count=0).as_py():
-            raise WrongResult(folder, "a finite score in every row", "NULL, NaN or infinite ones")
-        for column in ("model", "version"):
-            found = pc.unique(batch.column(column)).to_pylist()
-            if batch.num_rows and found != [expected[column]]:
-                raise WrongResult(f"{folder}: {column}", repr(expected[column]), ", ".join(map(repr, found[:5])))
-    scored = pa.chunked_array(ids, type=schema.field(RECORD_ID).type)
-    lacking = pc.sum(pc.invert(pc.is_in(records[RECORD_ID], value_set=scored))).as_py() or 0
+    if rows != records:
+        raise WrongResult(folder, f"{records} scores, one a record of the input", f"{rows}")
+
+
+def _check_batch(folder: str, batch: pa.RecordBatch, expected: Mapping[str, str]) -> None:
+    import pyarrow.compute as pc
+
+    if not pc.all(pc.is_finite(batch.column("score")), skip_nulls=False, min_count=0).as_py():
+        raise WrongResult(folder, "a finite score in every row", "NULL, NaN or infinite ones")
+    for column in ("model", "version"):
+        found = pc.unique(batch.column(column)).to_pylist()
+        if batch.num_rows and found != [expected[column]]:
+            raise WrongResult(f"{folder}: {column}", repr(expected[column]), ", ".join(map(repr, found[:5])))
+
+
+def _check_ids(folder: str, records: pa.ChunkedArray, scored: list[pa.Array]) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lacking = pc.sum(pc.invert(pc.is_in(records, value_set=pa.chunked_array(scored, type=records.type)))).as_py() or 0
     if lacking:
         raise WrongResult(folder, "a score for every record of the input", f"none for {lacking} of them")

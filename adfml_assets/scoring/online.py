@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import AdfmlError, WrongResult
-from adfml_assets.scoring.scores import FILE
+from adfml_assets.scoring.scores import FILE, build_scores_schema
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from resources.azure_ml_online import AzureMlOnline, OnlineLimits, OnlineTarget, Scored, TooManyRowErrors
 from resources.lake import Lake, ParquetSink, WrittenFile
@@ -109,10 +109,10 @@ def score_online(
     ids = _read_ids(lake, paths)
     _check_ids(ids, paths[0])
     folder, result = lake_layout.scores_folder(request.model, request.day), Result()
-    schema = _build_schema(ids.type)
+    schemas = _build_schemas(ids.type)
     with ExitStack() as files:
-        scores = _Sheet(lake.write_parquet(f"{folder}/{FILE}", schema[0]), files, request, now)
-        refused = _Sheet(lake.write_parquet(f"{folder}/{ERRORS_FILE}", schema[1]), files, request, now)
+        scores = _Sheet(lake.write_parquet(f"{folder}/{FILE}", schemas[0]), files, request, now)
+        refused = _Sheet(lake.write_parquet(f"{folder}/{ERRORS_FILE}", schemas[1]), files, request, now)
         try:
             for batch, scored in _send(lake, online, request, paths, len(ids)):
                 _note(result, batch, scored)
@@ -137,7 +137,7 @@ def score_online(
         asset=asset,
         partition=request.day,
         files=[scores.written],
-        schema=schema[0],
+        schema=schemas[0],
         written_at=now,
         run_id=run_id,
         source={"endpoint": online.find_uri(request.target), "deployment": request.target.deployment},
@@ -229,16 +229,12 @@ def _join(parts: list[pa.Array], kind: pa.DataType) -> pa.Array:
     return pa.concat_arrays(parts) if parts else pa.array([], kind)
 
 
-def _build_schema(id_type: pa.DataType) -> tuple[pa.Schema, pa.Schema]:
+def _build_schemas(id_type: pa.DataType) -> tuple[pa.Schema, pa.Schema]:
     """Of the scores, and of the refused rows."""
     import pyarrow as pa
 
-    named = [(name, pa.string()) for name in ("model", "version", "alias")]
-    rest = [*named, ("scored_at", pa.timestamp("us", tz="UTC"))]
-    return (
-        pa.schema([(RECORD_ID, id_type), ("score", pa.float64()), *rest]),
-        pa.schema([(RECORD_ID, id_type), ("error", pa.string()), *rest]),
-    )
+    scores = build_scores_schema(id_type)
+    return scores, scores.set(scores.get_field_index("score"), pa.field("error", pa.string()))
 
 
 def _read_ids(lake: Lake, paths: Sequence[str]) -> pa.ChunkedArray:

@@ -15,7 +15,6 @@ from adfml_assets.scoring.model_choice import choose_version
 from adfml_assets.scoring.online import Request, Result, score_online
 from adfml_assets.scoring.scores import verify_scores, write_no_scores
 from adfml_assets.training.trained import read_metadata
-from resources.azure_ml_online import TargetInvalid
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
 from resources.manifest import Manifest
@@ -40,12 +39,10 @@ def build_online_scores(
         require_input: the manifest of a day's records.
 
     Raises:
-        DagsterInvalidDefinitionError: the engine says what cannot be.
+        DeclarationInvalid: the engine says what cannot be.
     """
-    try:
-        target, limits = engine.build_target(), engine.build_limits()
-    except TargetInvalid as error:
-        raise dg.DagsterInvalidDefinitionError(f"Model {model}, engine {engine.service}: {error}") from None
+    engine.check(f"Model {model}")
+    target, limits = engine.build_target(), engine.build_limits()
     newest_model = dg.AssetDep(model_key(model), partition_mapping=dg.LastPartitionMapping())
 
     @dg.asset(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,23 @@ from adfml_assets.errors import WrongResult
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from resources.errors import NotFound
-from resources.lake import Lake
+from resources.lake import Lake, ParquetSink
+from resources.manifest import FILE_NAME as MANIFEST_FILE
 from resources.manifest import Manifest, build_manifest, commit_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "predictions.parquet"
+
+
+def build_scores_schema(record_id_type: pa.DataType) -> pa.Schema:
+    """The columns of a day's scores: RecordId, score, model, version, alias and scored_at (UTC)."""
+    import pyarrow as pa
+
+    fields = [(RECORD_ID, record_id_type), ("score", pa.float64())]
+    fields += [(name, pa.string()) for name in ("model", "version", "alias")]
+    return pa.schema([*fields, ("scored_at", pa.timestamp("us", tz="UTC"))])
 
 
 def verify_scores(
@@ -75,11 +86,19 @@ def verify_scores(
 
 def write_no_scores(lake: Lake, model: str, day: str) -> None:
     """An empty predictions file, where there was nothing to score and so no job."""
-    import pyarrow as pa
-
     records = lake.read_table(f"{lake_layout.scoring_input_folder(model, day)}/{INPUT_FILE}", [RECORD_ID])
-    key_type = records.schema.field(RECORD_ID).type
-    fields = [(RECORD_ID, key_type), ("score", pa.float64())]
-    fields += [(name, pa.string()) for name in ("model", "version", "alias")]
-    schema = pa.schema([*fields, ("scored_at", pa.timestamp("us", tz="UTC"))])
-    lake.write_table(f"{lake_layout.scores_folder(model, day)}/{FILE}", schema.empty_table())
+    schema = build_scores_schema(records.schema.field(RECORD_ID).type)
+    with replace_scores(lake, model, day, schema):
+        pass
+
+
+@contextmanager
+def replace_scores(lake: Lake, model: str, day: str, schema: pa.Schema) -> Iterator[ParquetSink]:
+    """Write a day's scores anew; where the block raises, those that were there stay.
+
+    No manifest vouches for the new ones before `verify_scores` has seen them.
+    """
+    folder = lake_layout.scores_folder(model, day)
+    with lake.write_parquet(f"{folder}/{FILE}", schema) as sink:
+        yield sink
+        lake.delete(f"{folder}/{MANIFEST_FILE}")

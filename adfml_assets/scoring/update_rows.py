@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from adfml_assets.scoring.write_back import DuplicateKeys
+from adfml_assets.scoring.write_back import BATCH_ROWS, make_staging, require_unique
 from resources.database import Databases, require_table
 from resources.errors import NotFound
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
     from sqlalchemy import Connection
-
-BATCH_ROWS = 10_000
-STAGING = "adfml_updated_rows"
 
 
 def update_rows(
@@ -88,10 +85,10 @@ def update_in(
     changed = [name for name in rows.column_names if name not in keys]
     if not changed or rows.num_rows == 0:
         return 0
-    staging = _make_staging(connection, target, rows.column_names)
+    staging = make_staging(connection, target, rows.column_names)
     for values in _to_rows(rows, target):
         connection.execute(staging.insert(), values)
-    _require_unique(connection, staging, keys, target.fullname)
+    require_unique(connection, staging, keys, target.fullname)
     match = [target.c[key] == staging.c[key] for key in keys]
     unchanged = [target.c[name] == _build_literal(target.c[name], value) for name, value in (only or {}).items()]
     update = target.update().values({name: staging.c[name] for name in changed}).where(*match, *unchanged)
@@ -105,22 +102,6 @@ def _build_literal(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
 
     convert = _find_converter(column)
     return sa.literal(convert(value) if convert and value is not None else value, column.type)
-
-
-def _make_staging(connection: Connection, target: sa.Table, names: Sequence[str]) -> sa.Table:
-    """A temporary table of this connection, with the target's types, gone at the end of the transaction."""
-    import sqlalchemy as sa
-
-    columns = [sa.Column(name, target.c[name].type, nullable=True) for name in names]
-    on_mssql = connection.dialect.name == "mssql"
-    # A name beginning with # is SQL Server's word for TEMPORARY.
-    name, prefixes = (f"#{STAGING}", []) if on_mssql else (STAGING, ["TEMPORARY"])
-    staging = sa.Table(name, sa.MetaData(), *columns, prefixes=prefixes)
-    if connection.dialect.name == "sqlite":
-        # Its driver begins transactions at the first row: a table made before that outlives one that failed.
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{STAGING}")
-    staging.create(connection, checkfirst=False)
-    return staging
 
 
 def _to_rows(rows: pa.Table, target: sa.Table) -> Iterator[list[dict[str, Any]]]:
@@ -145,13 +126,3 @@ def _find_converter(column: sa.Column[Any]) -> Any:
     if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
         return lambda value: Decimal(value) if isinstance(value, str) else value
     return None
-
-
-def _require_unique(connection: Connection, staging: sa.Table, keys: Sequence[str], table: str) -> None:
-    import sqlalchemy as sa
-
-    columns = [staging.c[key] for key in keys]
-    query = sa.select(*columns).group_by(*columns).having(sa.func.count() > 1).limit(5)
-    doubled = [tuple(row) for row in connection.execute(query)]
-    if doubled:
-        raise DuplicateKeys(table, keys, doubled)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 BATCH_ROWS = 10_000
+STAGING = "adfml_staging"
 
 
 class DuplicateKeys(AdfmlError):
@@ -27,7 +28,7 @@ class DuplicateKeys(AdfmlError):
         self.keys = tuple(keys)
         self.examples = tuple(examples)
         shown = ", ".join(map(str, self.examples))
-        super().__init__(f"{table}: several scores have one key ({', '.join(keys)}): {shown}. Nothing was written.")
+        super().__init__(f"{table}: several rows have one key ({', '.join(keys)}): {shown}. Nothing was written.")
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,15 @@ def write_back(
 
     with databases.connect(database) as connection, connection.begin():
         target = _open_target(connection, schema, table, keys, scores)
-        staging = _make_staging(connection, target)
+        staging = make_staging(connection, target, _NAMES)
         for rows in _to_rows(scores, day):
             connection.execute(staging.insert(), rows)
-        _require_unique(connection, staging, keys, target.fullname)
+        require_unique(connection, staging, keys, target.fullname)
         match = sa.and_(*(target.c[key] == staging.c[key] for key in keys))
         newer = sa.exists().where(match, target.c.SnapshotDate > staging.c.SnapshotDate)
         kept = connection.execute(staging.delete().where(newer)).rowcount
         connection.execute(target.delete().where(sa.exists().where(match)))
-        names = [column.name for column in staging.columns]
-        connection.execute(target.insert().from_select(names, sa.select(*(staging.c[name] for name in names))))
+        connection.execute(target.insert().from_select(_NAMES, sa.select(staging)))
         staging.drop(connection)
     return WrittenBack(scores.num_rows, kept)
 
@@ -78,11 +78,10 @@ def _open_target(
 ) -> sa.Table:
     import sqlalchemy as sa
 
-    if sa.inspect(connection).has_table(table, schema=schema):
-        target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
-    else:
-        target = _build_table(table, schema, keys, scores)
-        target.create(connection)
+    if not sa.inspect(connection).has_table(table, schema=schema):
+        _build_table(table, schema, keys, scores).create(connection)
+    # Also of one that was just made: its texts have the database's collation, the staging table's must be the same.
+    target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     for column in (*_columns(scores), *keys):
         if column not in target.columns:
             raise NotFound("column", column, f"table {target.fullname}", target.columns.keys())
@@ -103,6 +102,9 @@ def _build_table(table: str, schema: str | None, keys: Sequence[str], scores: pa
     return sa.Table(table, sa.MetaData(), *columns, schema=schema)
 
 
+_NAMES = ("RecordId", "Score", "ModelName", "ModelVersion", "ModelAlias", "ScoredAt", "SnapshotDate")
+
+
 def _columns(scores: pa.Table) -> dict[str, sa.types.TypeEngine[Any]]:
     import pyarrow as pa
     import sqlalchemy as sa
@@ -119,18 +121,21 @@ def _columns(scores: pa.Table) -> dict[str, sa.types.TypeEngine[Any]]:
     }
 
 
-def _make_staging(connection: Connection, target: sa.Table) -> sa.Table:
-    """A table for this transaction's rows only, dropped at its end (and with it, should it fail)."""
+def make_staging(connection: Connection, target: sa.Table, names: Sequence[str]) -> sa.Table:
+    """A temporary table of this connection with columns of the target, for what is to be set against it as a whole.
+
+    Drop it at the end of the transaction; one that fails takes it with it.
+    """
     import sqlalchemy as sa
 
-    names = ("RecordId", "Score", "ModelName", "ModelVersion", "ModelAlias", "ScoredAt", "SnapshotDate")
     columns = [sa.Column(name, target.c[name].type, nullable=True) for name in names]
-    name = f"{target.name}_adfml_staging"
-    if connection.dialect.name in ("sqlite", "postgresql"):
-        staging = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
-    else:
-        staging = sa.Table(name, sa.MetaData(), *columns, schema=target.schema)
-        staging.drop(connection, checkfirst=True)
+    on_mssql = connection.dialect.name == "mssql"
+    # A name beginning with # is SQL Server's word for TEMPORARY.
+    name, prefixes = (f"#{STAGING}", []) if on_mssql else (STAGING, ["TEMPORARY"])
+    staging = sa.Table(name, sa.MetaData(), *columns, prefixes=prefixes)
+    if connection.dialect.name == "sqlite":
+        # Its driver begins transactions at the first row: a table made before that outlives one that failed.
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{STAGING}")
     staging.create(connection, checkfirst=False)
     return staging
 
@@ -152,7 +157,12 @@ def _to_rows(scores: pa.Table, day: str) -> Iterator[list[dict[str, Any]]]:
         ]
 
 
-def _require_unique(connection: Connection, staging: sa.Table, keys: Sequence[str], table: str) -> None:
+def require_unique(connection: Connection, staging: sa.Table, keys: Sequence[str], table: str) -> None:
+    """Make sure no two staged rows have one key.
+
+    Raises:
+        DuplicateKeys: some have; with examples.
+    """
     import sqlalchemy as sa
 
     columns = [staging.c[key] for key in keys]

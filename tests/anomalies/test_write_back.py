@@ -22,6 +22,7 @@ from resources.errors import NotFound
 from resources.lake import Lake
 from resources.manifest import read_manifest
 from tests.anomalies.conftest import SPEC, detect, make_values, read_rows, row_of, to_table
+from tests.kills import repeat_kills
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("Detector", "ReadingTime", "IsAnomaly", "Severity", "Score", "SnapshotDate")
@@ -116,6 +117,17 @@ def test_a_table_that_does_not_fit_is_refused(lake: Lake, databases: Databases, 
         write(lake, databases, found)
 
 
+def test_columns_that_somebody_added_keep_their_defaults(
+    lake: Lake, databases: Databases, shop: sqlite3.Connection
+) -> None:
+    found = find(lake)
+    write(lake, databases, found)
+    shop.execute("ALTER TABLE Anomalies ADD COLUMN Handled INTEGER NOT NULL DEFAULT 0")
+    shop.commit()
+    assert write(lake, databases, found) == WrittenBack(144, 0)
+    assert shop.execute("SELECT Handled, count(*) FROM Anomalies GROUP BY 1").fetchall() == [(0, 144)]
+
+
 def test_an_empty_partition_takes_away_what_was_there(
     lake: Lake, databases: Databases, shop: sqlite3.Connection
 ) -> None:
@@ -134,7 +146,8 @@ from resources.lake import Lake
 
 @sa.event.listens_for(sa.Engine, "before_cursor_execute")
 def die(connection, cursor, sql, *rest):
-    if sql.lstrip().startswith("DROP"):  # the last statement: everything is written, nothing is committed
+    # The last statement: everything is written, nothing is committed.
+    if sql.lstrip().startswith("DROP TABLE adfml_staging"):
         os.kill(os.getpid(), signal.SIGKILL)
 
 lake = Lake()
@@ -142,8 +155,9 @@ write(lake, Databases(), find(lake, fault=0.7))
 """
 
 
+@repeat_kills()
 def test_a_process_that_dies_while_it_writes_leaves_what_was_there(
-    lake: Lake, databases: Databases, shop: sqlite3.Connection
+    lake: Lake, databases: Databases, shop: sqlite3.Connection, kill: int
 ) -> None:
     write(lake, databases, find(lake, fault=0.2))
     before = read(shop)
@@ -176,8 +190,11 @@ find(Lake(), fault=0.7)
 """
 
 
+@repeat_kills()
 @pytest.mark.parametrize("moment", ["file", "manifest"])
-def test_a_process_that_dies_while_it_detects_leaves_a_whole_partition_or_none(lake: Lake, moment: str) -> None:
+def test_a_process_that_dies_while_it_detects_leaves_a_whole_partition_or_none(
+    lake: Lake, moment: str, kill: int
+) -> None:
     before = find(lake, fault=0.2)
     done = subprocess.run([sys.executable, "-c", KILLED_DETECTION, moment], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()

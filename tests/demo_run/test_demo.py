@@ -49,6 +49,8 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
     assert "DIFFERS" not in done.stdout
     assert done.stdout.count("agrees") == 10
     assert "make ui" in done.stdout
+    assert "Texts scored by the LLM batch: feedback_sentiment" in done.stdout
+    assert "Sensor readings checked, " in done.stdout
     assert processes_of(folder) == []
     home = folder / "sample-120-7"
     shop = sqlite3.connect(home / "shop.sqlite")
