@@ -55,7 +55,7 @@ class FaultMiddleware:
             return
         method, path = scope["method"], scope["path"]
         self._box.count(method, path)
-        if delay := self._box.take(("delay",), method, path):
+        while delay := self._box.take(("delay",), method, path):
             await asyncio.sleep(delay.seconds or 0)
         fault = self._box.take(("status", "reset", "lost_answer", "truncated"), method, path)
         if fault is None:

@@ -24,7 +24,8 @@ class Fault(BaseModel):
     - ``lost_answer``: the work is done, then the connection is closed without an answer.
     - ``truncated``: the work is done, then half of the answer is sent and the connection is closed.
     - ``reset``: the connection is reset before anything is done.
-    - ``delay``: ``seconds`` pass before the request is looked at; other faults still apply.
+    - ``delay``: ``seconds`` pass before the request is looked at; other faults still apply. One that stays (``times``
+      null) holds requests until the faults are cleared.
     - ``unknown_state``: an answer reports a life cycle state that no SDK knows.
     - ``cloud_failure``: the next new run ends INTERNAL_ERROR with CLOUD_FAILURE, without doing the work.
     - ``hold``: new runs stay RUNNING without starting the work until all faults are cleared (``times`` has no say).

@@ -22,7 +22,8 @@ TEXT_RECORD_CHARACTERS = 1_000
 _ENVELOPE_BYTES = 600  # the request around its documents
 _DOCUMENT_OVERHEAD = 60  # a document around its id, language and text
 _SENTENCE_END = r"(?:[.!?…]+[\"'”’)\]]*\s+|[。！？]|\n+)"  # noqa: RUF001 - full-width marks are meant
-_NO_MARK = r"(?![\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}])"  # what would belong to the character before it
+# Not before what belongs to the character before it: a mark, or the second half of CR LF.
+_NO_MARK = r"(?![\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}])(?!(?<=\r)\n)"
 PART_BYTES = 90_000
 """A part of a cut text: ten of them fit into one request, whatever they are made of."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adfml_assets.text.language_rows import TextRow
@@ -82,6 +82,7 @@ def test_nor_below_net_frameworks(text: str) -> None:
 
 
 @given(texts, st.integers(4, 20))
+@example("aaaaaaa\r\n\u0301a", 5)
 @settings(max_examples=300, deadline=None)
 def test_a_cut_text_is_whole_and_every_part_fits(text: str, limit: int) -> None:
     clusters = regex.findall(r"\X", text)
