@@ -56,6 +56,16 @@ def model_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["ml", "models", _to_part(model)])
 
 
+def champion_key(model: str) -> dg.AssetKey:
+    """The promotion of a model's version to champion."""
+    return dg.AssetKey(["ml", "champions", _to_part(model)])
+
+
+def drift_key(model: str) -> dg.AssetKey:
+    """How far a day's records and scores are from the training data."""
+    return dg.AssetKey(["ml", "drift", _to_part(model)])
+
+
 def scoring_input_key(model: str) -> dg.AssetKey:
     """The records a model is to score."""
     return dg.AssetKey(["ml", "scoring_input", _to_part(model)])

@@ -65,6 +65,11 @@ def features_folder(feature_set: str, day: str) -> str:
     return f"{feature_set_folder(feature_set)}/snapshot_date={day}"
 
 
+def features_job_folder(feature_set: str, day: str) -> str:
+    """Where the statement lies that a remote job is to build a snapshot's features by, a file a submission."""
+    return f"{feature_set_folder(feature_set)}/_jobs/{day}"
+
+
 def training_data_folder(model: str, version: str) -> str:
     """Where a version's training data lies: train, validation and test."""
     return f"ml/training-data/{encode_name(model)}/version={encode_name(version)}"
@@ -83,6 +88,11 @@ def scoring_input_folder(model: str, day: str) -> str:
 def scores_folder(model: str, day: str) -> str:
     """Where a day's predictions lie."""
     return f"ml/scores/{encode_name(model)}/{_day_folders(day)}"
+
+
+def drift_folder(model: str, day: str) -> str:
+    """Where it lies how far a day's records and scores are from the training data."""
+    return f"ml/drift/{encode_name(model)}/{_day_folders(day)}"
 
 
 def text_requests_folder(name: str, day: str) -> str:

@@ -126,3 +126,55 @@ model_aliases = Table(
     Column("set_at", UtcDateTime, nullable=False),
     Column("run_id", String(64), nullable=False),
 )
+
+model_versions = Table(
+    "adfml_model_versions",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("version", String(60), primary_key=True),
+    Column("registered_at", UtcDateTime, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("submission_key", String(450)),
+    # What a model file has to be before it is loaded: recorded here, not only beside the file.
+    Column("model_file", String(200), nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("features_sha256", String(64), nullable=False),
+    # Its name and version in the MLflow registry (Unity Catalog), where it is registered there.
+    Column("registered_name", String(300)),
+    Column("registered_version", String(60)),
+    Column("metrics", Text, nullable=False),
+    # passed or refused; NULL until the gate has judged it. compared_to: the champion of that moment.
+    Column("verdict", String(20)),
+    Column("reason", Text),
+    Column("compared_to", String(60)),
+    Column("judged_at", UtcDateTime),
+)
+
+# Every change of an alias, in order: what a rollback goes back by. A NULL version: the alias was taken away.
+model_alias_changes = Table(
+    "adfml_model_alias_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", String(200), nullable=False),
+    Column("alias", String(60), nullable=False),
+    Column("version", String(60)),
+    Column("previous", String(60)),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(100), nullable=False),
+    Column("reason", Text, nullable=False),
+    # When Unity Catalog was told; NULL: not yet, or there is none.
+    Column("mirrored_at", UtcDateTime),
+    Index("ix_adfml_model_alias_changes", "model", "alias", "id"),
+)
+
+# Trainings that drift asked for: one row a version, there before anything is launched.
+retrainings = Table(
+    "adfml_retrainings",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("version", String(60), primary_key=True),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("outcome", String(40)),
+)
