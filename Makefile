@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
 
-.PHONY: demo ui test check format soak bench bench-archive bench-remote clean
+.PHONY: demo ui test check format soak bench bench-archive bench-remote java clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -16,7 +16,7 @@ ui: $(VENV)/ready
 	$(BIN)/python -m demo ui $(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT))
 
 # Formatting, types, definitions, and all tests.
-test: check $(VENV)/azurite/ready
+test: check $(VENV)/azurite/ready java
 	$(BIN)/python -m pytest
 
 check: $(VENV)/ready
@@ -66,6 +66,13 @@ $(VENV)/ready: pyproject.toml constraints.txt
 $(VENV)/azurite/ready: $(VENV)/ready
 	npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite@$(AZURITE)
 	touch $@
+
+# Spark runs on Java; the tests of the Spark engine are not skipped where it is missing.
+java:
+	@command -v java > /dev/null || { \
+	  echo "Spark needs Java 17: installing openjdk-17-jre-headless"; \
+	  run=; [ "$$(id -u)" = 0 ] || run=sudo; \
+	  $$run apt-get update -qq && $$run apt-get install -y -qq openjdk-17-jre-headless > /dev/null; }
 
 $(VENV)/bench-ready: $(VENV)/ready
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
