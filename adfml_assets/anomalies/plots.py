@@ -1,19 +1,16 @@
-"""Plots for the UI: scores over time, and which variables stand out. PNG inside of Markdown, a few ten kilobytes."""
+"""Plots for the UI: scores over time, and which variables stand out."""
 
 from __future__ import annotations
 
-import base64
-import io
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.anomalies.summary import BINS, SeriesSummary, Summary
+from adfml_assets.plots import BLUE, RED, escape, new_figure, to_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_DPI = 72
 _MOST_VARIABLES = 10
 
 
@@ -22,12 +19,12 @@ def plot_scores(summary: Summary) -> str | None:
     shown = summary.profiled
     if not shown:
         return None
-    figure = _new_figure(9, 0.6 + 1.5 * len(shown))
+    figure = new_figure(9, 0.6 + 1.5 * len(shown))
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axis, found in zip(axes, shown, strict=True):
         _plot_series(axis, found)
     axes[-1].set_xlabel("UTC")
-    return _to_markdown(figure, "scores over time")
+    return to_markdown(figure, "scores over time")
 
 
 def plot_contributors(summary: Summary) -> str | None:
@@ -35,14 +32,14 @@ def plot_contributors(summary: Summary) -> str | None:
     shares = dict(list(summary.add_up_contributions().items())[:_MOST_VARIABLES])
     if not shares:
         return None
-    figure = _new_figure(6, 0.7 + 0.35 * len(shares))
+    figure = new_figure(6, 0.7 + 0.35 * len(shares))
     axis = figure.subplots()
     names = list(reversed(shares))
-    axis.barh(range(len(names)), [shares[name] for name in names], color="#3b6fb6")
-    axis.set_yticks(range(len(names)), [_escape(name) for name in names])
+    axis.barh(range(len(names)), [shares[name] for name in names], color=BLUE)
+    axis.set_yticks(range(len(names)), [escape(name) for name in names])
     axis.set_xlim(0, 1)
     axis.set_xlabel("mean share of what is unexplained")
-    return _to_markdown(figure, "top contributors")
+    return to_markdown(figure, "top contributors")
 
 
 def _plot_series(axis: Axes, found: SeriesSummary) -> None:
@@ -54,35 +51,13 @@ def _plot_series(axis: Axes, found: SeriesSummary) -> None:
     times: Any = np.array([(begin + width * (at + 0.5)).replace(tzinfo=None) for at in range(BINS)])
     profile = found.profile
     known = ~np.isnan(profile)
-    axis.plot(times[known], profile[known], color="#3b6fb6", linewidth=0.8)
+    axis.plot(times[known], profile[known], color=BLUE, linewidth=0.8)
     axis.axhline(found.threshold, color="#888888", linestyle="--", linewidth=0.8)
     above = known & (np.nan_to_num(profile) > found.threshold)
-    axis.plot(times[above], profile[above], "o", color="#c0392b", markersize=3)
+    axis.plot(times[above], profile[above], "o", color=RED, markersize=3)
     locator = AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axis.set_ylim(bottom=0)
-    name = f"{_escape(found.series)}: " if found.series is not None else ""
+    name = f"{escape(found.series)}: " if found.series is not None else ""
     axis.set_title(f"{name}{found.anomalies} anomalies", fontsize=9, loc="left")
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    # Not pyplot: that keeps every figure, and its state is the process's.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _to_markdown(figure: Figure, name: str) -> str:
-    target = io.BytesIO()
-    figure.savefig(target, format="png")
-    return f"![{name}](data:image/png;base64,{base64.b64encode(target.getvalue()).decode()})"
-
-
-def _escape(text: str) -> str:
-    # matplotlib takes what is between two dollars for a formula.
-    shown = text if len(text) <= 40 else f"{text[:39]}…"
-    return shown.replace("$", r"\$")
