@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resources.intervals import Intervals
     from resources.ledger import Ledger
     from resources.model_aliases import ModelAliases
+    from resources.model_registry import ModelRegistry
 
 T = TypeVar("T")
 
@@ -94,6 +95,13 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.claims import Claims
 
         return Claims(self.engine)
+
+    @property
+    def models(self) -> ModelRegistry:
+        """The registry of models: versions, verdicts, aliases."""
+        from resources.model_registry import ModelRegistry
+
+        return ModelRegistry(self.engine)
 
     @property
     def model_aliases(self) -> ModelAliases:

@@ -147,6 +147,8 @@ model_versions = Table(
     Column("verdict", String(20)),
     Column("reason", Text),
     Column("compared_to", String(60)),
+    # What was found of each reference, as JSON: one entry a baseline, one for the champion.
+    Column("findings", Text),
     Column("judged_at", UtcDateTime),
 )
 
@@ -159,6 +161,8 @@ model_alias_changes = Table(
     Column("alias", String(60), nullable=False),
     Column("version", String(60)),
     Column("previous", String(60)),
+    # promote, rollback, judge, point; adopt: the alias was there before its changes were recorded.
+    Column("action", String(20), nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", String(100), nullable=False),
     Column("reason", Text, nullable=False),
