@@ -15,3 +15,9 @@ def build_daily_partitions() -> dg.DailyPartitionsDefinition:
 def build_model_versions(model: str) -> dg.DynamicPartitionsDefinition:
     """One partition a version of a model ("1", "2", ...), added when it is to be trained."""
     return dg.DynamicPartitionsDefinition(name=f"{model}_versions")
+
+
+def find_model(definition: dg.PartitionsDefinition | None) -> str | None:
+    """The model whose versions a partitions definition has; None: it has something else."""
+    name = definition.name if isinstance(definition, dg.DynamicPartitionsDefinition) else None
+    return name.removesuffix("_versions") if name and name.endswith("_versions") else None

@@ -3,35 +3,111 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
-from adfml_assets.errors import InvalidMode
+from adfml_assets.partitions import find_model
+from adfml_assets.workflow_parameters import (
+    InvalidParameter,
+    Mode,
+    WorkflowParameters,
+    build_run_config,
+    format_run_config,
+)
+from adfml_assets.workflow_selection import find_models, select_assets
+from resources.control import utc_now
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-Mode = Literal["train", "score"]
+    from resources.model_registry import ModelRegistry
+
 WORKFLOW_TAG = "adfml/workflow"
 MODE_TAG = "adfml/mode"
+LAUNCHED_BY_TAG = "adfml/launched_by"
+REFUSED = "refused"
 
 
-def parse_mode(mode: str) -> Mode:
-    """`train` or `score`.
+@dataclass(frozen=True)
+class Workflow:
+    """A declared end-to-end workflow.
+
+    Attributes:
+        name: of its job.
+        train, score: what each mode materialises, as Dagster's asset selection syntax.
+    """
+
+    name: str
+    train: str
+    score: str
+
+    def select(self, mode: Mode, asset_graph: BaseAssetGraph) -> Set[dg.AssetKey]:
+        """What a mode materialises."""
+        return dg.AssetSelection.from_string(self.train if mode == "train" else self.score).resolve(asset_graph)
+
+
+def launch_workflow(
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    workflow: Workflow,
+    parameters: WorkflowParameters,
+    *,
+    open_registry: Callable[[], ModelRegistry],
+    launched_by: str,
+    say: Callable[[str], None],
+) -> str | None:
+    """Hand what is missing of a day and a version to Dagster's daemon, with the parameters for its parts.
+
+    Args:
+        open_registry: gives the registry of model versions; called in mode train only.
+        launched_by: a run's id, or a person, for the backfill's tag.
+        say: takes a line for everything that is launched, or not, and why.
+
+    Returns:
+        The backfill's id; None where nothing is missing.
 
     Raises:
-        InvalidMode: it is neither.
+        InvalidParameter: a day outside of the partitions, a database or model that is not there, a parameter that the
+            model's part does not take. Nothing was launched.
     """
-    if mode == "train":
-        return "train"
-    if mode == "score":
-        return "score"
-    raise InvalidMode(mode)
+    mode = parameters.mode
+    day = parameters.snapshot_date or utc_now().strftime("%Y-%m-%d")
+    selected = select_assets(
+        asset_graph,
+        workflow.select(mode, asset_graph),
+        source_database=parameters.source_database,
+        model_name=parameters.model_name,
+    )
+    told = build_run_config(parameters, find_models(selected))
+    _require_taken(asset_graph, told, parameters)
+    _require_day(asset_graph, selected, day)
+    partitions = choose_partitions(asset_graph, selected, day=day, version=parameters.trained_version)
+    missing = find_missing(instance, asset_graph, partitions, refresh=parameters.refresh)
+    if mode == "train" and not parameters.refresh:
+        missing = leave_out_refused(open_registry, asset_graph, missing, say)
+    unused = sorted(key.to_user_string() for key in told.keys() - missing.keys())
+    if unused:
+        say(f"There already, and not made again by these parameters (refresh does that): {', '.join(unused)}")
+    if not missing:
+        say(f"Everything of {_describe(parameters, day)} is there; nothing to do.")
+        return None
+    backfill_id = launch_backfill(
+        instance,
+        asset_graph,
+        {key: [partition] for key, partition in missing.items()},
+        title=f"{workflow.name}: {_describe(parameters, day)}",
+        tags={WORKFLOW_TAG: workflow.name, MODE_TAG: mode, LAUNCHED_BY_TAG: launched_by},
+        run_config=format_run_config(told),
+    )
+    names = ", ".join(f"{key.to_user_string()} {missing[key]}" for key in sorted(missing))
+    say(f"Backfill {backfill_id} materialises: {names}")
+    return backfill_id
 
 
 def choose_partitions(
@@ -48,7 +124,9 @@ def choose_partitions(
 def find_missing(
     instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, partitions: Mapping[dg.AssetKey, str], *, refresh: bool
 ) -> dict[dg.AssetKey, str]:
-    """The partitions to be materialised: those that are not, and whatever depends on them; all of them to refresh.
+    """The partitions to be materialised: those that are not, and what depends on them; all of them to refresh.
+
+    A version that is there stays as it is when a new day comes: only versions depend on versions, days on days.
 
     Of a remote job's two assets the collecting one decides: a job whose result is not there yet is submitted again,
     or taken up where it is under way; the ledger knows.
@@ -58,13 +136,43 @@ def find_missing(
         if key not in partitions:
             continue
         done = partitions[key] in instance.get_materialized_partitions(key)
-        if refresh or not done or any(parent in missing for parent in asset_graph.get(key).parent_keys):
+        older = any(missing.get(parent) == partitions[key] for parent in asset_graph.get(key).parent_keys)
+        if refresh or not done or older:
             missing[key] = partitions[key]
     for key in list(missing):
         for parent in asset_graph.get(key).parent_keys & partitions.keys():
             if parent.path[-1] == f"{key.path[-1]}_job":
                 missing[parent] = partitions[parent]
     return missing
+
+
+def leave_out_refused(
+    open_registry: Callable[[], ModelRegistry],
+    asset_graph: BaseAssetGraph,
+    missing: Mapping[dg.AssetKey, str],
+    say: Callable[[str], None],
+) -> dict[dg.AssetKey, str]:
+    """What is missing, without versions that the gate has refused: they never become champion, however often trained.
+
+    Args:
+        open_registry: gives the registry; called where a version is missing something.
+        say: told which version was left out, and the gate's reason.
+    """
+    found: dict[tuple[str, str], bool] = {}
+    left = {}
+    for key, partition in missing.items():
+        model = find_model(asset_graph.get(key).partitions_def)
+        if model is not None and (model, partition) not in found:
+            version = open_registry().find(model, partition)
+            found[model, partition] = version is not None and version.verdict == REFUSED
+            if version is not None and found[model, partition]:
+                say(
+                    f"Model {model} version {partition} is not trained again: it was refused ({version.reason}). Train "
+                    "another version, or refresh to train this one anew."
+                )
+        if model is None or not found[model, partition]:
+            left[key] = partition
+    return left
 
 
 def launch_backfill(
@@ -74,8 +182,13 @@ def launch_backfill(
     *,
     title: str,
     tags: Mapping[str, str],
+    run_config: Mapping[str, Any] | None = None,
 ) -> str:
-    """Hand partitions to Dagster's daemon as one backfill, in the order of their dependencies. Returns its id."""
+    """Hand partitions to Dagster's daemon as one backfill, in the order of their dependencies. Returns its id.
+
+    Args:
+        run_config: of each of its runs; what is about ops that are not in a run is passed over.
+    """
     subsets = {}
     for key, wanted in partitions.items():
         definition = asset_graph.get(key).partitions_def
@@ -92,7 +205,40 @@ def launch_backfill(
         asset_graph_subset=AssetGraphSubset(subsets),  # type: ignore[call-arg]
         title=title,
         description=None,
-        run_config=None,
+        run_config=dict(run_config) if run_config else None,
     )
     instance.add_backfill(backfill)
     return backfill.backfill_id
+
+
+def _describe(parameters: WorkflowParameters, day: str) -> str:
+    about = parameters.model_name or parameters.source_database
+    version = f", version {parameters.trained_version}" if parameters.mode == "train" else ""
+    return f"{parameters.mode} {day}{f', {about}' if about else ''}{version}"
+
+
+def _require_day(asset_graph: BaseAssetGraph, assets: Set[dg.AssetKey], day: str) -> None:
+    for key in sorted(assets):
+        definition = asset_graph.get(key).partitions_def
+        if isinstance(definition, dg.TimeWindowPartitionsDefinition) and not definition.has_partition_key(day):
+            first, last = definition.get_first_partition_key(), definition.get_last_partition_key()
+            raise InvalidParameter("snapshot_date", day, f"a day from {first} (ADFML_FIRST_DAY) to {last} (today, UTC)")
+
+
+def _require_taken(
+    asset_graph: BaseAssetGraph, told: Mapping[dg.AssetKey, Mapping[str, str]], parameters: WorkflowParameters
+) -> None:
+    """Dagster would drop, without a word, what is said to an op that has no such config."""
+    names = {"job": "databricks_job_id", "version": "model_version"}
+    for key, values in told.items():
+        asset = key.to_user_string()
+        if not asset_graph.has(key):
+            (name, value), *_ = values.items()
+            raise InvalidParameter(names.get(name, name), value, f"none: there is no {asset} that could take it")
+        schema = asset_graph.get(key).assets_def.op.config_schema  # type: ignore[attr-defined]
+        fields = getattr(schema.config_type if schema else None, "fields", {})
+        for name, value in values.items():
+            if name not in fields:
+                taken = ", ".join(sorted(fields)) or "none"
+                parameter = names.get(name, name)
+                raise InvalidParameter(parameter, value, f"none: {asset} does not take it (it takes: {taken})")

@@ -33,7 +33,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the sample shop.")] = 7,
 ) -> None:
     """Archive, features, training, scoring and write-back of a shop, through Dagster's daemon and the local cloud."""
-    from demo.workflow_run import WorkflowFailed
+    from adfml_cli.errors import WorkflowFailed
 
     started = time.monotonic()
     _stop_cleanly_on_termination()
@@ -80,27 +80,6 @@ def ui(
             except ProcessFailed as error:
                 console.print(str(error), markup=False)
                 raise typer.Exit(1) from None
-
-
-@app.command()
-def score_online(
-    model: Annotated[
-        str | None, typer.Option(help="A ScoredModel of a defs.yaml, whose online endpoint is asked.")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Another endpoint, by its name in ADFML_AZURE_ML_WORKSPACE.")
-    ] = None,
-    scoring_uri: Annotated[str | None, typer.Option(help="Another endpoint, by its address.")] = None,
-    deployment: Annotated[str | None, typer.Option(help="The deployment that is to answer.")] = None,
-    secret: Annotated[str | None, typer.Option(help="The Key Vault secret with the endpoint's key.")] = None,
-) -> None:
-    """Score records from standard input (a JSON list, an object, or JSON lines) by an Azure ML online endpoint.
-
-    Writes {"index", "score"} or {"index", "error"} for each record, and ends with 1 if one has no score.
-    """
-    from demo import score_online as command
-
-    raise typer.Exit(command.run(model, endpoint, scoring_uri, deployment, secret))
 
 
 def _stop_cleanly_on_termination() -> None:

@@ -6,38 +6,19 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from subprocess import TimeoutExpired
 
 import dagster as dg
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
+from dagster._core.execution.backfill import PartitionBackfill
 
+from adfml_cli.errors import WorkflowFailed
+from adfml_cli.watching import Say, read_errors, wait_for_backfill
 from demo.processes import run_to_end
-from resources.control import ControlDatabase
 
 JOB = "PL_EndToEnd_ML_Workflow"
 LAUNCH_SECONDS = 180
 NOTHING_MISSING = "everything is there already"
-Say = Callable[[str], None]
-
-
-class WorkflowFailed(Exception):
-    """The workflow did not end well; carries what its runs said."""
-
-    def __init__(self, name: str, messages: list[str]) -> None:
-        self.name = name
-        self.messages = messages
-        super().__init__("\n".join(messages) or f"{name}: it ended without success, and no run says why.")
-
-
-@dataclass
-class Watch:
-    """What was reported already."""
-
-    materialised: set[tuple[str, str]] = field(default_factory=set)
-    statuses: dict[str, str] = field(default_factory=dict)
-    remote: dict[str, str] = field(default_factory=dict)
 
 
 def run_workflow(
@@ -84,29 +65,12 @@ def run_groups(
     return wait_for_backfill(instance, backfill_id, title, say, check_processes)
 
 
-def wait_for_backfill(
-    instance: dg.DagsterInstance, backfill_id: str, name: str, say: Say, check_processes: Callable[[], None]
-) -> PartitionBackfill:
-    """Say what a backfill does until it has ended.
-
-    Raises:
-        WorkflowFailed: it did not end well.
-    """
-    watch = Watch()
-    while True:
-        check_processes()
-        _report(instance, backfill_id, watch, say)
-        current = instance.get_backfill(backfill_id)
-        if current is not None and current.status in BULK_ACTION_TERMINAL_STATUSES:
-            _report(instance, backfill_id, watch, say)
-            if current.status != BulkActionStatus.COMPLETED_SUCCESS:
-                raise WorkflowFailed(name, list(_read_failures(instance, current)))
-            return current
-        time.sleep(0.5)
-
-
 def _launch(run_id: str, mode: str, day: str, version: str) -> None:
-    config = {"ops": {"launch_workflow": {"config": {"mode": mode, "snapshot_date": day, "model_version": version}}}}
+    parameters = {"mode": mode, "snapshot_date": day}
+    if mode == "train":
+        # Scoring goes by the alias: a version that is given would score whatever the gate said.
+        parameters["model_version"] = version
+    config = {"ops": {"launch_workflow": {"config": parameters}}}
     command = ["dagster", "job", "launch", "-w", "workspace.yaml", "-j", JOB]
     command += ["--run-id", run_id, "--config-json", json.dumps(config)]
     try:
@@ -125,7 +89,7 @@ def _wait_for_run(instance: dg.DagsterInstance, run_id: str, mode: str, check_pr
         if run is not None and run.status == dg.DagsterRunStatus.SUCCESS:
             return
         if run is not None and run.is_finished:
-            raise WorkflowFailed(f"mode {mode}", list(_read_errors(instance, run)))
+            raise WorkflowFailed(f"mode {mode}", list(read_errors(instance, run)))
         time.sleep(0.3)
     raise WorkflowFailed(f"mode {mode}", [f"run {run_id} of {JOB} did not end within {LAUNCH_SECONDS} s"])
 
@@ -133,43 +97,3 @@ def _wait_for_run(instance: dg.DagsterInstance, run_id: str, mode: str, check_pr
 def _find_backfill(instance: dg.DagsterInstance, run_id: str) -> PartitionBackfill | None:
     found = (b for b in instance.get_backfills() if b.tags and b.tags.get("adfml/launched_by") == run_id)
     return next(found, None)
-
-
-def _report(instance: dg.DagsterInstance, backfill_id: str, watch: Watch, say: Say) -> None:
-    for run in reversed(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id}))):
-        if watch.statuses.get(run.run_id) == run.status.value and run.is_finished:
-            continue
-        watch.statuses[run.run_id] = run.status.value
-        for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
-            event = record.asset_materialization
-            name = (run.run_id, event.asset_key.to_user_string()) if event else None
-            if event is None or name is None or name in watch.materialised:
-                continue
-            watch.materialised.add(name)
-            rows = event.metadata.get("dagster/row_count")
-            say(f"[green]done[/]     {name[1]}" + (f"  {rows.value:,} rows" if rows is not None else ""))
-    for job in ControlDatabase().ledger.list_jobs(limit=20):
-        state = job.remote_state or job.state
-        if job.backfill_id == backfill_id and watch.remote.get(job.submission_key) != state:
-            watch.remote[job.submission_key] = state
-            say(f"[cyan]remote[/]   {job.submission_key}  {state}  {job.url or ''}")
-
-
-def _read_failures(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Iterator[str]:
-    if backfill.error is not None:
-        yield backfill.error.message
-    filters = dg.RunsFilter(tags={"dagster/backfill": backfill.backfill_id}, statuses=[dg.DagsterRunStatus.FAILURE])
-    for run in instance.get_runs(filters):
-        yield from _read_errors(instance, run)
-
-
-def _read_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
-    """What a run failed of: the step's own sentence, without the stack."""
-    for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        event = record.dagster_event
-        data = event.step_failure_data if event else None
-        if data is None:
-            continue
-        cause = data.error.cause if data.error and data.error.cause else data.error
-        text = data.user_failure_data.description if data.user_failure_data else None
-        yield f"{event.step_key if event else ''}: {text or (cause.message.strip() if cause else 'failed')}"

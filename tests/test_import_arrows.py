@@ -1,4 +1,4 @@
-"""resources <- sensors <- adfml_assets; workloads alone; local_cloud knows only workloads. Nothing imports upward."""
+"""resources <- sensors <- adfml_assets <- adfml_cli; workloads alone; local_cloud knows only it. None imports upward."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"resources", "sensors", "adfml_assets", "workloads", "local_cloud", "demo", "tests", "benchmarks"}
+PACKAGES = {
+    "resources",
+    "sensors",
+    "adfml_assets",
+    "workloads",
+    "local_cloud",
+    "adfml_cli",
+    "demo",
+    "tests",
+    "benchmarks",
+}
 MAY_IMPORT = {
     "resources": {"resources"},
     "sensors": {"resources", "sensors"},
     "adfml_assets": {"resources", "sensors", "adfml_assets"},
     "workloads": {"workloads"},
     "local_cloud": {"workloads", "local_cloud"},
+    "adfml_cli": {"resources", "sensors", "adfml_assets", "workloads", "adfml_cli"},
     "demo": PACKAGES - {"tests", "benchmarks"},
 }
 

@@ -1,7 +1,8 @@
 """`EndToEndWorkflow`: archive, features, and then train or score, as one job that launches a backfill and ends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import ConfigDict, Field
@@ -9,23 +10,47 @@ from pydantic import ConfigDict, Field
 from adfml_assets.components.declaration import STRICT
 from adfml_assets.errors import InvalidMode
 from adfml_assets.metadata import describe
-from adfml_assets.workflow import (
-    MODE_TAG,
-    WORKFLOW_TAG,
-    choose_partitions,
-    find_missing,
-    launch_backfill,
-    parse_mode,
-)
-from resources.control import utc_now
+from adfml_assets.workflow import Workflow, launch_workflow
+from adfml_assets.workflow_parameters import InvalidParameter, parse_parameters
+from resources.control import ControlDatabase
+
+TRAIN, SCORE = "adfml/train", "adfml/score"
+"""Metadata of the job: what each mode selects. The command `adfml` finds workflows by it."""
 
 
 class WorkflowConfig(dg.Config):
-    """The pipeline's parameters."""
+    """The pipeline's parameters, and those of the pipelines it calls.
 
-    mode: str = Field(default="score", description="train or score (the pipeline's Mode).")
-    model_version: str = Field(default="1", description="The version to train (the pipeline's ModelVersion).")
-    snapshot_date: str | None = Field(default=None, description="The day, YYYY-MM-DD; without it today, UTC.")
+    StorageAccount and LoggingEndpoint are the deployment's settings ADFML_LAKE and ADFML_LOGGING_ENDPOINT.
+    """
+
+    mode: str = Field(default="score", description="train or score (Mode).")
+    source_database: str | None = Field(
+        default=None, description="Archive this database only (SourceDatabase); without it all."
+    )
+    model_name: str | None = Field(
+        default=None, description="Train this model, or score by it, only (ModelName); without it all."
+    )
+    model_version: str | None = Field(
+        default=None,
+        description="train: the version to train, without it 1 (ModelVersion). score: the version that scores, "
+        "whatever the alias says.",
+    )
+    databricks_job_id: str | None = Field(
+        default=None,
+        description="The training or scoring job, name or id, in place of the declared one (DatabricksJobId).",
+    )
+    start_date: str | None = Field(default=None, description="train: the data's first day, YYYY-MM-DD (StartDate).")
+    end_date: str | None = Field(default=None, description="train: the data's last day, YYYY-MM-DD (EndDate).")
+    snapshot_date: str | None = Field(
+        default=None, description="The day, UTC, YYYY-MM-DD (SnapshotDate); without it today."
+    )
+    hyperparameters: str | None = Field(
+        default=None, description="train: a JSON object, in place of the declared ones (Hyperparameters)."
+    )
+    alias: str | None = Field(
+        default=None, description="score: the alias whose version scores (model_stage); without it the declared one."
+    )
     refresh: bool = Field(default=False, description="Materialise everything again, also what is there already.")
 
 
@@ -48,31 +73,22 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The job. Its run ends when the backfill is launched; the backfill's own page shows how it goes."""
-        selections = {"train": self.train, "score": self.score}
+        declared = Workflow(self.name, self.train, self.score)
 
         @dg.op(name="launch_workflow")
-        def launch_workflow(context: dg.OpExecutionContext, config: WorkflowConfig) -> None:
+        def launch(context: dg.OpExecutionContext, config: WorkflowConfig, control: ControlDatabase) -> None:
             try:
-                mode = parse_mode(config.mode)
-            except InvalidMode as error:
+                launch_workflow(
+                    context.instance,
+                    context.repository_def.asset_graph,
+                    declared,
+                    parse_parameters(**config.model_dump()),
+                    open_registry=lambda: control.models,
+                    launched_by=context.run_id,
+                    say=context.log.info,
+                )
+            except (InvalidMode, InvalidParameter) as error:
                 raise dg.Failure(str(error), allow_retries=False) from None
-            graph = context.repository_def.asset_graph
-            day = config.snapshot_date or utc_now().strftime("%Y-%m-%d")
-            selected = dg.AssetSelection.from_string(selections[mode]).resolve(graph)
-            partitions = choose_partitions(graph, selected, day=day, version=config.model_version)
-            missing = find_missing(context.instance, graph, partitions, refresh=config.refresh)
-            if not missing:
-                context.log.info("Everything of %s is there (mode %s); nothing to do.", day, mode)
-                return
-            backfill = launch_backfill(
-                context.instance,
-                graph,
-                {key: [partition] for key, partition in missing.items()},
-                title=f"{self.name}: {mode} {day}",
-                tags={WORKFLOW_TAG: self.name, MODE_TAG: mode, "adfml/launched_by": context.run_id},
-            )
-            names = ", ".join(sorted(key.to_user_string() for key in missing))
-            context.log.info("Backfill %s materialises: %s", backfill, names)
 
         @dg.job(
             name=self.name,
@@ -81,8 +97,16 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
                 "ends; the backfill goes through Dagster's queue.",
                 self.adf_pipeline,
             ),
+            metadata={TRAIN: self.train, SCORE: self.score},
         )
         def workflow() -> None:
-            launch_workflow()
+            launch()
 
         return dg.Definitions(jobs=[workflow])
+
+
+def find_workflow(name: str, metadata: Mapping[str, Any]) -> Workflow | None:
+    """The workflow that a job launches, by the job's metadata; None: it launches none."""
+    if TRAIN not in metadata or SCORE not in metadata:
+        return None
+    return Workflow(name, str(metadata[TRAIN].value), str(metadata[SCORE].value))

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from demo import score_online
-from demo.cli import app
-from demo.score_online import InvalidRequest, choose_engine, read_records
+from adfml_cli import score_online
+from adfml_cli.cli import app
+from adfml_cli.score_online import InvalidRequest, choose_engine, read_records
 from tests.azure_ml_online.conftest import FEATURES, Bench, make_records, predict_here
 
 

@@ -1,0 +1,1 @@
+"""The command `adfml`: train, score, and look after the versions of a model, from a shell."""

@@ -1,0 +1,18 @@
+"""The errors of the command itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CommandFailed(Exception):
+    """The command cannot do what it was told: its message says what was expected."""
+
+
+class WorkflowFailed(CommandFailed):
+    """The workflow did not end well; carries what its runs said."""
+
+    def __init__(self, name: str, messages: Sequence[str]) -> None:
+        self.name = name
+        self.messages = list(messages)
+        super().__init__("\n".join(messages) or f"{name}: it ended without success, and no run says why.")

@@ -1,0 +1,117 @@
+"""`adfml models`, `adfml promote` and `adfml rollback`: the registry of models, and which version is champion."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from adfml_cli.errors import CommandFailed
+from adfml_cli.people import name_user
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from resources.model_registry import AliasChange, ModelVersion
+
+WIDTH = 160
+"""Of the table, in characters: a pipe has no width of its own."""
+
+
+def show_versions(model: str, console: Console, *, as_json: bool) -> None:
+    """Print what the registry has of a model, newest version first.
+
+    Raises:
+        CommandFailed: it has nothing of it; says of which models it has.
+        ResourceError: the control database does not answer, or ADFML_CONTROL_URL is not set.
+    """
+    from resources.control import ControlDatabase
+
+    registry = ControlDatabase().models
+    versions, aliases = registry.list_versions(model), registry.aliases(model)
+    if not versions and not aliases:
+        known = ", ".join(registry.list_models()) or "none"
+        raise CommandFailed(f"The registry has no version of model {model!r}; it has models: {known}.")
+    if as_json:
+        found = {
+            "model": model,
+            "aliases": aliases,
+            "versions": [_to_json(version, aliases) for version in versions],
+            "changes": [_to_plain(dataclasses.asdict(change)) for change in registry.list_changes(model)],
+        }
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for alias, named in sorted(aliases.items()):
+        typer.echo(f"{alias} is version {named}.")
+    console.print(_list_versions(versions, aliases), width=WIDTH)
+    for version in versions:
+        typer.echo(f"{version.version}: {_say_verdict(version)}")
+
+
+def promote(model: str, version: str, reason: str, *, force: bool) -> str:
+    """Make a version champion. Returns what to tell the user.
+
+    Raises:
+        UnknownVersion, NotPassed: see `ModelRegistry.promote`.
+    """
+    from adfml_assets.models.promotion import promote_version
+
+    from resources.control import ControlDatabase
+
+    return _say_change(promote_version(ControlDatabase(), model, version, name_user(), reason, force=force))
+
+
+def roll_back(model: str, reason: str) -> str:
+    """Make the version champion that was it before the current one. Returns what to tell the user.
+
+    Raises:
+        NothingToRollBack: no version was champion before.
+    """
+    from adfml_assets.models import promotion
+    from resources.control import ControlDatabase
+
+    return _say_change(promotion.roll_back(ControlDatabase(), model, name_user(), reason))
+
+
+def _say_change(change: AliasChange) -> str:
+    before = f"before: version {change.previous}" if change.previous else "before: none"
+    return f"Version {change.version} of model {change.model} is {change.alias} ({before})."
+
+
+def _to_json(version: ModelVersion, aliases: Mapping[str, str]) -> dict[str, Any]:
+    names = sorted(alias for alias, named in aliases.items() if named == version.version)
+    return {**_to_plain(dataclasses.asdict(version)), "aliases": names}
+
+
+def _to_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def _list_versions(versions: list[ModelVersion], aliases: Mapping[str, str]) -> Table:
+    from rich.table import Table
+
+    measures = list(dict.fromkeys(name for version in versions for name in _read_test(version)))
+    table = Table()
+    for column in ("version", "aliases", "verdict", "registered (UTC)", *(f"test {name}" for name in measures)):
+        table.add_column(column, justify="right" if column.startswith("test ") else "left")
+    for version in versions:
+        names = ", ".join(sorted(alias for alias, named in aliases.items() if named == version.version))
+        registered = f"{version.registered_at:%Y-%m-%d %H:%M}" if version.registered_at else ""
+        values = _read_test(version)
+        shown = [f"{values[name]:,.4g}" if values.get(name) is not None else "" for name in measures]
+        table.add_row(version.version, names, version.verdict or "not judged", registered, *shown)
+    return table
+
+
+def _read_test(version: ModelVersion) -> Mapping[str, Any]:
+    found = version.metrics.get("test", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _say_verdict(version: ModelVersion) -> str:
+    return f"{version.verdict}: {version.reason}" if version.verdict else "not judged"

@@ -1,0 +1,169 @@
+"""`adfml train` and `adfml score`: the end-to-end workflow, launched in the deployment at DAGSTER_HOME."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adfml_cli.errors import CommandFailed
+from adfml_cli.people import name_user
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from adfml_assets.workflow import Workflow
+    from resources.model_registry import ModelRegistry
+
+Say = Callable[[str], None]
+
+
+def launch(
+    mode: str, *, workflow: str | None, refresh: bool, wait: bool, say: Say, show: Say, **given: str | None
+) -> str | None:
+    """Launch the workflow over what is missing, and wait for its end if told so.
+
+    Args:
+        mode: train or score.
+        workflow: which, by its name; None: the only one that is declared.
+        refresh: materialise everything again.
+        wait: for the end of the backfill.
+        say: takes a line of plain text.
+        show: takes a line in rich's markup.
+        given: the workflow's other parameters, as `parse_parameters` takes them. A model that is to be trained without
+            a version gets its next free one.
+
+    Returns:
+        The backfill's id; None where nothing is missing.
+
+    Raises:
+        CommandFailed: there is no deployment, or no such workflow.
+        WorkflowFailed: it was waited for, and did not end well.
+        AdfmlError, ResourceError: see `parse_parameters` and `launch_workflow`.
+    """
+    from adfml_assets.workflow import launch_workflow
+    from adfml_assets.workflow_parameters import parse_parameters
+    from resources.control import ControlDatabase
+
+    parse_parameters(mode, refresh=refresh, **given)
+    with open_instance() as instance:
+        from adfml_cli.watching import find_no_daemon
+
+        repository = load_repository()
+        declared = choose_workflow(repository, workflow)
+        model = given.get("model_name")
+        if mode == "train" and model and not given.get("model_version"):
+            given["model_version"] = find_next_version(instance, ControlDatabase().models, model)
+        backfill_id = launch_workflow(
+            instance,
+            repository.asset_graph,
+            declared,
+            parse_parameters(mode, refresh=refresh, **given),
+            open_registry=lambda: ControlDatabase().models,
+            launched_by=name_user(),
+            say=say,
+        )
+        if backfill_id is None:
+            return None
+        say(f"Watch it: adfml watch {backfill_id}, or /runs/b/{backfill_id} in Dagster's UI.")
+        if wait:
+            _wait(instance, backfill_id, f"{declared.name}, mode {mode}", say, show)
+        elif (silent := find_no_daemon(instance)) is not None:
+            say(silent)
+    return backfill_id
+
+
+def watch(backfill_id: str, say: Say, show: Say) -> None:
+    """Say what a backfill does until it has ended.
+
+    Raises:
+        CommandFailed: there is no deployment, or no such backfill.
+        WorkflowFailed: it did not end well.
+    """
+    with open_instance() as instance:
+        if instance.get_backfill(backfill_id) is None:
+            raise CommandFailed(
+                f"There is no backfill {backfill_id!r} in the deployment at {os.environ['DAGSTER_HOME']}."
+            )
+        _wait(instance, backfill_id, f"Backfill {backfill_id}", say, show)
+
+
+def _wait(instance: dg.DagsterInstance, backfill_id: str, name: str, say: Say, show: Say) -> None:
+    from adfml_cli.watching import find_no_daemon, wait_for_backfill
+
+    if (silent := find_no_daemon(instance)) is not None:
+        say(silent)
+    try:
+        wait_for_backfill(instance, backfill_id, name, show)
+    except KeyboardInterrupt:
+        raise CommandFailed(f"Nobody waits any longer; backfill {backfill_id} goes on.") from None
+    say(f"Backfill {backfill_id} has ended well.")
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the deployment.
+
+    Raises:
+        CommandFailed: DAGSTER_HOME is not set, or no folder with a dagster.yaml.
+    """
+    home = os.environ.get("DAGSTER_HOME", "").strip()
+    if not home:
+        raise CommandFailed(
+            "DAGSTER_HOME is not set: the deployment's folder, with its dagster.yaml, whose daemon is to do the work."
+        )
+    if not Path(home).is_absolute():
+        raise CommandFailed(f"DAGSTER_HOME is {home!r}: expected an absolute path.")
+    if not (Path(home) / "dagster.yaml").is_file():
+        raise CommandFailed(f"DAGSTER_HOME is {home!r}, which has no dagster.yaml: expected the deployment's folder.")
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def load_repository() -> dg.RepositoryDefinition:
+    """All that this deployment declares."""
+    import dagster as dg
+
+    from adfml_assets.definitions import defs
+
+    with warnings.catch_warnings():
+        # Of Dagster's own making: it copies assets and sensors with parameters it calls beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return defs().get_repository_def()
+
+
+def choose_workflow(repository: dg.RepositoryDefinition, name: str | None) -> Workflow:
+    """A declared EndToEndWorkflow: by its name, or the only one.
+
+    Raises:
+        CommandFailed: there is none of that name, or there are several and none was named.
+    """
+    from adfml_assets.components.end_to_end_workflow import find_workflow
+
+    found = {job.name: find_workflow(job.name, job.metadata) for job in repository.get_all_jobs()}
+    workflows = {name: workflow for name, workflow in found.items() if workflow is not None}
+    names = ", ".join(sorted(workflows)) or "none"
+    if name is not None:
+        if name not in workflows:
+            raise CommandFailed(f"There is no EndToEndWorkflow {name!r}; declared are: {names}.")
+        return workflows[name]
+    if len(workflows) != 1:
+        raise CommandFailed(f"Name the workflow by --workflow; declared are: {names}.")
+    return next(iter(workflows.values()))
+
+
+def find_next_version(instance: dg.DagsterInstance, registry: ModelRegistry, model: str) -> str:
+    """The number after the largest that a model has: as a partition, trained or not, or in the registry."""
+    from adfml_assets.partitions import build_model_versions
+
+    partitions = build_model_versions(model).name
+    known = [
+        *instance.get_dynamic_partitions(partitions or ""),
+        *(one.version for one in registry.list_versions(model)),
+    ]
+    return str(max((int(version) for version in known if version.isdecimal()), default=0) + 1)
