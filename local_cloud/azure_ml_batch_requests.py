@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,10 @@ from urllib.parse import unquote, urlsplit
 from local_cloud import azure_ml_batch_driver
 from local_cloud.azure_ml_batch_declared import LITERAL_TYPES, CommandWork, DeploymentSpec, ModelWork
 from local_cloud.errors import ApiError
+
+_REFERENCE = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_OPTIONAL_PART = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+"""A part of a command that is left out when an input in it is not given: `$[[--name ${{inputs.name}}]]`."""
 
 _INPUT_TYPES = {"urifile": "uri_file", "urifolder": "uri_folder", "literal": "literal"}
 
@@ -108,11 +113,17 @@ def _model_command(invocation: Invocation, work: ModelWork) -> list[str]:
 def _pipeline_command(invocation: Invocation, work: CommandWork) -> list[str]:
     values: dict[str, str] = {}
     given = {**invocation.literals, **{name: str(path) for name, path in invocation.data.items()}}
+    absent = {f"inputs.{name}" for name, source in work.inputs.items() if source not in given}
     for name, source in work.inputs.items():
         values[f"${{{{inputs.{name}}}}}"] = given.get(source, "")
     for name, source in work.outputs.items():
         values[f"${{{{outputs.{name}}}}}"] = str(invocation.outputs[source])
-    arguments = [_replace(token, values) for token in shlex.split(work.arguments)]
+
+    def keep(part: re.Match[str]) -> str:
+        return "" if absent.intersection(_REFERENCE.findall(part[1])) else part[1]
+
+    command = _OPTIONAL_PART.sub(keep, work.arguments)
+    arguments = [_replace(token, values) for token in shlex.split(command)]
     return [sys.executable, str(work.script), *arguments]
 
 

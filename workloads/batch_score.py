@@ -1,12 +1,14 @@
 """Scoring script of an Azure ML model deployment under a batch endpoint: `init()` once a worker, `run()` a mini-batch.
 
-The deployment's model is a folder with `model.skops` and `metadata.json`, as the training job leaves it; the version in
-it is what scores. Each file of a mini-batch gives one `<name>.predictions.parquet` in the job's output, with the
+The deployment's model is a folder with `model.*` and `metadata.json`, as the training job leaves it; the version in it
+is what scores. Each file of a mini-batch gives one `<name>.predictions.parquet` in the job's output, with the
 columns of `score_model.py`. The deployment therefore has `output_action: summary_only`: rows returned by `run()` would
 be appended to a CSV file without types (Microsoft, "Customize outputs in batch deployments").
 
-Environment: `AZUREML_MODEL_DIR` and `AZUREML_BI_OUTPUT_PATH` are set by Azure ML; `ADFML_MODEL_ALIAS` may be set by the
-deployment and is noted on every score.
+Environment: `AZUREML_MODEL_DIR` and `AZUREML_BI_OUTPUT_PATH` are set by Azure ML. The deployment may set
+`ADFML_MODEL_SHA256`, the hash of the model's file as recorded when it was registered, and what is noted on every score:
+`ADFML_MODEL_ALIAS` and `ADFML_FEATURE_SNAPSHOT` (YYYY-MM-DD; without it feature_snapshot is NULL, to be filled in by
+whoever collects the scores, because a deployment outlives a snapshot).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from workloads.columns import open_parquet
 from workloads.errors import ScoringError, raise_as
 from workloads.model_files import METADATA_FILE, ModelRecord, load_model, read_record
 from workloads.paths import FileArea
-from workloads.score_model import check_input, write_predictions
+from workloads.score_model import Stamp, check_input, parse_snapshot, write_predictions
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class _Scorer:
     estimator: Any
     record: ModelRecord
     output: str
-    alias: str
+    stamp: Stamp
 
 
 _scorer: _Scorer | None = None
@@ -56,15 +58,17 @@ def init() -> None:
     """Load the deployment's model.
 
     Raises:
-        ScoringError: Azure ML's environment variables are missing, or the model is not finished or not sound.
+        ScoringError: Azure ML's environment variables are missing, one of the deployment's is not what it should be, or
+            the model is not finished or not sound.
     """
     global _scorer
     with raise_as(ScoringError), FileArea() as area:
         model_path = find_model(_read_variable("AZUREML_MODEL_DIR", "the deployment's model"))
         output = _read_variable("AZUREML_BI_OUTPUT_PATH", "the job's output folder")
         record = read_record(area, model_path)
-        estimator = load_model(area, model_path, record)
-    _scorer = _Scorer(estimator, record, output, os.environ.get("ADFML_MODEL_ALIAS", ""))
+        snapshot = parse_snapshot(os.environ.get("ADFML_FEATURE_SNAPSHOT", "").strip(), "ADFML_FEATURE_SNAPSHOT")
+        estimator = load_model(area, model_path, record, os.environ.get("ADFML_MODEL_SHA256", "").strip())
+    _scorer = _Scorer(estimator, record, output, Stamp(os.environ.get("ADFML_MODEL_ALIAS", ""), snapshot))
     _log.info("%s version %s is loaded", record.model, record.version)
 
 
@@ -104,7 +108,7 @@ def _score_file(scorer: _Scorer, path: str) -> str:
     with raise_as(ScoringError), FileArea() as area, open_parquet(path, path) as file:
         check_input(file, scorer.record, path)
         with area.write(scorer.output, name) as target:
-            rows = write_predictions(file, target, scorer.estimator, scorer.record, scorer.alias, path)
+            rows = write_predictions(file, target, scorer.estimator, scorer.record, scorer.stamp, path)
     return f"{Path(path).name}: {rows} rows, {scorer.record.model} version {scorer.record.version}"
 
 

@@ -1,9 +1,7 @@
-"""How good a forecast is, what it has to beat, and whether it does."""
+"""How good a forecast is, and the naive forecasts it has to beat."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,23 +12,11 @@ if TYPE_CHECKING:
 Metrics = dict[str, float | None]
 """Metric name -> value; None where it is not defined (r2 of a constant label, rank correlation of constant scores)."""
 
-ONE_SIDED_95_PERCENT = 1.645
-"""Standard errors by which an improvement must exceed zero, for a chance of at most 5 % that it is none."""
+TRAIN_MEDIAN, TRAIN_MEAN = "train_median", "train_mean"
+"""Names of the naive forecasts that every training set has: one number for all rows."""
 
-
-@dataclass(frozen=True)
-class Gate:
-    """Whether a model may become champion.
-
-    Attributes:
-        metric: The metric it was judged by, on the test split.
-        passed: The verdict.
-        reason: The numbers behind it, in one sentence.
-    """
-
-    metric: str
-    passed: bool
-    reason: str
+CHAMPION = "champion"
+"""Name of the model in use, among the forecasts that a new model is compared with."""
 
 
 def measure(label: np.ndarray, score: np.ndarray) -> Metrics:
@@ -67,37 +53,6 @@ def forecast_naively(train: Split, split: Split, card: DataCard) -> dict[str, np
     median, mean = float(np.median(train.label)), float(train.label.mean())
     return {
         card.baseline: np.where(np.isnan(split.baseline), median, split.baseline),
-        "train_median": np.full(len(split.label), median),
-        "train_mean": np.full(len(split.label), mean),
+        TRAIN_MEDIAN: np.full(len(split.label), median),
+        TRAIN_MEAN: np.full(len(split.label), mean),
     }
-
-
-def judge(label: np.ndarray, score: np.ndarray, baselines: Mapping[str, np.ndarray]) -> tuple[str, Gate]:
-    """Judge a model on the test split: it must beat the best baseline's MAE, by more than chance explains.
-
-    The errors of model and baseline are compared row by row; the mean improvement must exceed 1.645 of its standard
-    errors (one-sided 95 %). A mere "lower" would pass half of all models that learned nothing.
-
-    Returns:
-        The best baseline's name, and the verdict.
-    """
-    import numpy as np
-
-    own = np.abs(score - label)
-    errors = {name: np.abs(forecast - label) for name, forecast in baselines.items()}
-    best = min(errors, key=lambda name: float(errors[name].mean()))
-    gain = errors[best] - own
-    standard_error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
-    passed = bool(gain.mean() > ONE_SIDED_95_PERCENT * standard_error)
-    if passed:
-        verdict = "beats"
-    elif gain.mean() > 0:
-        verdict = "is lower than, but not surely better than,"
-    else:
-        verdict = "does not beat"
-    reason = (
-        f"test MAE {own.mean():.6g} {verdict} the best baseline, {best}, {errors[best].mean():.6g}: "
-        f"improvement {gain.mean():.4g} ± {standard_error:.4g} (standard error, {len(gain)} rows); "
-        f"needed: more than {ONE_SIDED_95_PERCENT} standard errors"
-    )
-    return best, Gate("mae", passed, reason)

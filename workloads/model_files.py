@@ -1,45 +1,47 @@
-"""A model as files: `model.skops` and, written last, `metadata.json` with its hash.
+"""A model as files: `model.*` and, written last, `metadata.json` with its hash.
 
-skops rebuilds objects from a description instead of running a pickle's code, and refuses every type it was not told to
-trust. One type of this model is not trusted by itself: the tree of a boosting model, because scikit-learn follows its
-node numbers without looking whether they exist. Loading it runs no foreign code, and the numbers are checked here
-before anything is predicted.
+Loading a model must not run foreign code. `.skops`, what the training job writes, and `.onnx` cannot; a `.pkl` can, so
+it is loaded only when whoever asks knows its hash from elsewhere than the folder it lies in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, field
 from importlib.metadata import version as library_version
+from pathlib import PurePosixPath
 from typing import Any
 
 from workloads.errors import ModelFileError
+from workloads.onnx_files import load_onnx
 from workloads.paths import FileArea
+from workloads.skops_files import load_skops
 
 MODEL_FILE = "model.skops"
-"""File name of a model."""
+"""File name of a model that the training job writes."""
 
 METADATA_FILE = "metadata.json"
 """File name of what is known about a model; a model without it is not finished."""
 
-TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
-"""The types a model file may hold beyond those skops trusts by itself (scikit-learn's estimators, NumPy's arrays)."""
-
+_KINDS = (".skops", ".onnx", ".pkl")
 _LIBRARIES = ("scikit-learn", "numpy", "skops", "pyarrow", "mlflow-skinny")
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What scoring needs of a model's metadata.
+    """What scoring and comparing need of a model's metadata.
 
     Attributes:
         model: The model's name.
         version: Its version.
         features: Feature columns in the model's order.
-        model_file: File name of the model.
+        model_file: File name of the model; its ending says how it is stored.
         model_sha256: SHA-256 of that file, hexadecimal.
-        sklearn_version: The scikit-learn it was trained with.
+        sklearn_version: The scikit-learn it was trained with; "" for an ONNX model of another library.
+        label: The column it forecasts; "" where the metadata does not say.
+        pinned: Category column -> the categories that are features of it; {} without any.
     """
 
     model: str
@@ -48,28 +50,13 @@ class ModelRecord:
     model_file: str
     model_sha256: str
     sklearn_version: str
+    label: str = ""
+    pinned: dict[str, list[str]] = field(default_factory=dict)
 
 
 def library_versions() -> dict[str, str]:
     """The versions of the libraries a model depends on, as installed here."""
     return {name: library_version(name) for name in _LIBRARIES}
-
-
-def dump_model(estimator: Any) -> tuple[bytes, str]:
-    """Serialise a fitted estimator.
-
-    Returns:
-        The file's content and its SHA-256. Two dumps of one model differ in their bytes (skops writes memory
-        addresses and times), so the hash identifies a file, not what was learned.
-
-    Raises:
-        ModelFileError: The file could not be loaded again under the allow-list.
-    """
-    from skops import io
-
-    content = io.dumps(estimator)
-    _load(content, "the model just trained")
-    return content, hashlib.sha256(content).hexdigest()
 
 
 def read_record(area: FileArea, model_path: str) -> ModelRecord:
@@ -89,34 +76,84 @@ def read_record(area: FileArea, model_path: str) -> ModelRecord:
             features=tuple(content["features"]),
             model_file=content["model_file"],
             model_sha256=content["model_sha256"],
-            sklearn_version=content["library_versions"]["scikit-learn"],
+            sklearn_version=str(content["library_versions"].get("scikit-learn", "")),
+            label=str(content.get("label") or ""),
+            pinned={str(name): list(values) for name, values in (content.get("pinned") or {}).items()},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"{shown_as} is not a finished model's metadata ({type(error).__name__}: {error}): train the model again",
             path=shown_as,
         ) from error
 
 
-def load_model(area: FileArea, model_path: str, record: ModelRecord) -> Any:
+def load_model(area: FileArea, model_path: str, record: ModelRecord, model_sha256: str = "") -> Any:
     """Load a model, or refuse its file before anything in it is used.
+
+    Args:
+        area: Reads the file.
+        model_path: The model's folder.
+        record: What its metadata.json says.
+        model_sha256: The hash that was recorded when the model was registered, hexadecimal. If given, the file must
+            have it. "" trusts metadata.json's own, which whoever can replace the model can replace too.
+
+    Returns:
+        An object whose `predict` takes a pandas DataFrame of float64 with the model's features, in order.
 
     Raises:
         WorkloadError: The file is missing.
-        ModelFileError: scikit-learn is of another minor version; the hash is not the recorded one; the file holds a
-            type that is not allowed, a damaged tree, or a model with other features than its metadata says.
+        ModelFileError: The file is of another kind, or a pickle whose hash is not given; scikit-learn is of another
+            minor version; the hash is not the recorded one; the file is damaged, holds what it must not, or a model
+            with other features than its metadata says.
     """
     shown_as = f"{model_path}/{record.model_file}"
+    kind = _check_kind(record, shown_as, model_sha256)
+    content = area.read(model_path, record.model_file).read_bytes()
+    _check_hash(content, record, shown_as, model_sha256)
+    if kind == ".onnx":
+        return load_onnx(content, shown_as, record.features)
+    estimator = load_skops(content, shown_as) if kind == ".skops" else _load_pickle(content, shown_as)
+    _check_features(estimator, record, shown_as)
+    return estimator
+
+
+def _check_kind(record: ModelRecord, shown_as: str, model_sha256: str) -> str:
+    kind = PurePosixPath(record.model_file).suffix
+    if kind not in _KINDS or PurePosixPath(record.model_file).name != record.model_file:
+        raise ModelFileError(
+            f"{shown_as} is refused: a model is a file model.skops or model.onnx beside its metadata.json, or a "
+            "model.pkl whose hash is given: store it again as one of these",
+            file=record.model_file,
+        )
+    if kind == ".pkl" and not model_sha256:
+        raise ModelFileError(
+            f"{shown_as} is refused: loading a pickle runs whatever code is in it, so it is loaded only with the hash "
+            "that was recorded when it was registered: give that as --model-sha256, or store the model as .skops or "
+            ".onnx",
+            file=record.model_file,
+        )
     here = library_version("scikit-learn")
+    if kind == ".onnx" or (kind == ".pkl" and not record.sklearn_version):
+        return kind
     if here.split(".")[:2] != record.sklearn_version.split(".")[:2]:
         raise ModelFileError(
-            f"{shown_as} was trained with scikit-learn {record.sklearn_version}, here is {here}: trees do not carry "
-            "over between minor versions; train the model again or install that version",
+            f"{shown_as} was trained with scikit-learn {record.sklearn_version or 'of unknown version'}, here is "
+            f"{here}: trees do not carry over between minor versions; train the model again or install that version",
             trained_with=record.sklearn_version,
             installed=here,
         )
-    content = area.read(model_path, record.model_file).read_bytes()
+    return kind
+
+
+def _check_hash(content: bytes, record: ModelRecord, shown_as: str, model_sha256: str) -> None:
     actual = hashlib.sha256(content).hexdigest()
+    if model_sha256 and actual != model_sha256.lower():
+        raise ModelFileError(
+            f"{shown_as} is refused: its SHA-256 is {actual}, recorded when it was registered was {model_sha256}: the "
+            "file was changed since; restore it, or train the model again",
+            actual=actual,
+            recorded=model_sha256,
+        )
     if actual != record.model_sha256:
         raise ModelFileError(
             f"{shown_as} is refused: its SHA-256 is {actual}, metadata.json says {record.model_sha256}: the file was "
@@ -124,56 +161,25 @@ def load_model(area: FileArea, model_path: str, record: ModelRecord) -> Any:
             actual=actual,
             recorded=record.model_sha256,
         )
-    estimator = _load(content, shown_as)
-    names = tuple(estimator.feature_names_in_)
-    if names != record.features:
-        raise ModelFileError(
-            f"{shown_as} has the features [{', '.join(names)}], its metadata says [{', '.join(record.features)}]: "
-            "train the model again",
-            model=names,
-            metadata=record.features,
-        )
-    return estimator
 
 
-def _load(content: bytes, shown_as: str) -> Any:
-    from skops import io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
+def _load_pickle(content: bytes, shown_as: str) -> Any:
     try:
-        estimator = io.loads(content, trusted=list(TRUSTED_TYPES))
-        _check_trees(estimator, shown_as)
-    except ModelFileError:
-        raise
-    except UntrustedTypesFoundException as error:
-        foreign = sorted(set(io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
-        raise ModelFileError(
-            f"{shown_as} is refused: it holds types that a model of this kind does not have: {', '.join(foreign)}; "
-            "nothing of it was loaded",
-            foreign=foreign,
-        ) from error
+        estimator = pickle.loads(content)  # noqa: S301 - its hash is one that was recorded elsewhere
     except Exception as error:
         raise ModelFileError(f"{shown_as} is not a whole model ({type(error).__name__}: {error})") from error
+    if not callable(getattr(estimator, "predict", None)):
+        raise ModelFileError(f"{shown_as} is refused: it holds a {type(estimator).__name__}, which cannot predict")
     return estimator
 
 
-def _check_trees(estimator: Any, shown_as: str) -> None:
-    # scikit-learn indexes with these numbers unchecked: a wrong one reads foreign memory or loops for ever.
-    import numpy as np
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    trees = getattr(estimator, "regressor_", None)
-    if not isinstance(estimator, TransformedTargetRegressor) or not isinstance(trees, HistGradientBoostingRegressor):
-        raise ModelFileError(f"{shown_as} is refused: it holds a {type(estimator).__name__}, not this kind of model")
-    for number, (predictor,) in enumerate(trees._predictors):
-        nodes = predictor.nodes
-        own = np.arange(len(nodes))
-        inner = ~nodes["is_leaf"].astype(bool)
-        sound = len(nodes) > 0 and not nodes["is_categorical"].any()
-        for child in ("left", "right"):
-            # A child comes after its parent, so a walk down the tree always ends.
-            sound = sound and bool(((nodes[child] > own) & (nodes[child] < len(nodes)))[inner].all())
-        feature = nodes["feature_idx"][inner]
-        if not sound or bool(((feature < 0) | (feature >= trees.n_features_in_)).any()):
-            raise ModelFileError(f"{shown_as} is refused: tree {number} points outside itself", tree=number)
+def _check_features(estimator: Any, record: ModelRecord, shown_as: str) -> None:
+    names = tuple(getattr(estimator, "feature_names_in_", record.features))
+    width = getattr(estimator, "n_features_in_", len(record.features))
+    if names != record.features or width != len(record.features):
+        own = f"the features [{', '.join(names)}]" if names != record.features else f"{width} features"
+        raise ModelFileError(
+            f"{shown_as} has {own}, its metadata says [{', '.join(record.features)}]: train the model again",
+            model=names if names != record.features else width,
+            metadata=record.features,
+        )

@@ -3,7 +3,8 @@
 Run it as a file:
 
     python score_model.py --input-path …/scoring_input.parquet --output-path … --model-path … --model-name … \
-        --model-version … [--model-alias …] [--submission-key …] [--staging-path …]
+        --model-version … [--model-alias …] [--submission-key …] [--staging-path …] [--model-sha256 …] \
+        [--feature-snapshot 2025-03-31]
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +55,31 @@ _OPTIONAL = {
     "model_alias": "alias the version was found by, noted on every score",
     "submission_key": "key of the submission, for the log",
     "staging_path": "folder of a volume that abfss files are copied through",
+    "model_sha256": "hash of the model's file, as recorded when it was registered",
+    "feature_snapshot": "snapshot date of the features, noted on every score",
 }
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What is noted on every score beside the model and its version.
+
+    Attributes:
+        alias: The alias the version was found by; "" without one.
+        feature_snapshot: The snapshot date of the features; None where it is not known.
+    """
+
+    alias: str
+    feature_snapshot: date | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score a file as the command line says.
 
     Writes `<output_path>/predictions.parquet`, whole or not at all: RecordId as in the input, score (float64, in the
-    label's unit), model, version, alias (strings) and scored_at (timestamp[us, UTC], one for the whole file).
+    label's unit), model, version, alias (strings), scored_at (timestamp[us, UTC], one for the whole file) and
+    feature_snapshot (date32; NULL where it is not given).
 
     Args:
         arguments: Command line without the program, `sys.argv[1:]` by default.
@@ -71,11 +89,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     with raise_as(ScoringError):
         options = parse_arguments("score_model.py", _REQUIRED, _OPTIONAL, arguments)
+        snapshot = parse_snapshot(options["feature_snapshot"], "--feature-snapshot")
         with FileArea(options["staging_path"]) as area:
-            _score(area, options)
+            _score(area, options, Stamp(options["model_alias"], snapshot))
 
 
-def _score(area: FileArea, options: dict[str, str]) -> None:
+def parse_snapshot(text: str, given_as: str) -> date | None:
+    """Read the snapshot date of the features; None for an empty text.
+
+    Args:
+        text: YYYY-MM-DD.
+        given_as: What the user gave it as, for the error.
+
+    Raises:
+        ScoringError: It is no such date.
+    """
+    if not text:
+        return None
+    try:
+        found = datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as error:
+        raise ScoringError(f"{given_as} must be a date as YYYY-MM-DD, not {text!r}") from error
+    return found
+
+
+def _score(area: FileArea, options: dict[str, str], stamp: Stamp) -> None:
     model_path, input_path = options["model_path"].rstrip("/"), options["input_path"]
     record = read_record(area, model_path)
     asked = (options["model_name"], options["model_version"])
@@ -86,9 +124,9 @@ def _score(area: FileArea, options: dict[str, str]) -> None:
     with open_parquet(str(area.read(*split_path(input_path))), input_path) as file:
         # The input is checked before the model is loaded: reading a schema costs nothing, loading costs seconds.
         check_input(file, record, input_path)
-        estimator = load_model(area, model_path, record)
+        estimator = load_model(area, model_path, record, options["model_sha256"])
         with area.write(options["output_path"].rstrip("/"), PREDICTIONS_FILE) as path:
-            rows = write_predictions(file, path, estimator, record, options["model_alias"], input_path)
+            rows = write_predictions(file, path, estimator, record, stamp, input_path)
     _log.info(
         "scored %d rows with %s version %s, submission key %s",
         rows,
@@ -99,7 +137,9 @@ def _score(area: FileArea, options: dict[str, str]) -> None:
 
 
 def check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) -> None:
-    """Make sure that a scoring input has record ids, each once, and the model's features as numbers.
+    """Make sure that a scoring input has record ids, each once, and the model's features as numbers in its order.
+
+    Other columns may be there, anywhere.
 
     Args:
         shown_as: how messages name the file.
@@ -120,12 +160,21 @@ def check_input(file: parquet.ParquetFile, record: ModelRecord, shown_as: str) -
             input=present,
             missing=missing,
         )
+    in_order = tuple(name for name in present if name in record.features)
+    if in_order != record.features:
+        raise ScoringError(
+            f"{shown_as} has the model's features in another order: {record.model} version {record.version} takes "
+            f"[{', '.join(record.features)}], the input has [{', '.join(in_order)}]: it was built for another model; "
+            "build it for this one",
+            model=record.features,
+            input=in_order,
+        )
     require_numbers(schema, record.features, shown_as)
     check_record_ids(file, shown_as)
 
 
 def write_predictions(
-    file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, alias: str, shown_as: str
+    file: parquet.ParquetFile, path: Path, estimator: Any, record: ModelRecord, stamp: Stamp, shown_as: str
 ) -> int:
     """Score a file in batches and write the predictions, in the same order. Returns the rows written.
 
@@ -134,7 +183,7 @@ def write_predictions(
         path: where the predictions are written.
         estimator: the model.
         record: what is known of it.
-        alias: noted on every score.
+        stamp: noted on every score.
         shown_as: how messages name the input.
 
     Raises:
@@ -145,6 +194,8 @@ def write_predictions(
 
     schema = _predictions_schema(file.schema_arrow.field(RECORD_ID).type)
     scored_at = pa.scalar(datetime.now(UTC), schema.field("scored_at").type)
+    snapshot = pa.scalar(stamp.feature_snapshot, schema.field("feature_snapshot").type)
+    constants = (record.model, record.version, stamp.alias, scored_at, snapshot)
     rows = infinite = 0
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[RECORD_ID, *record.features]):
@@ -153,7 +204,6 @@ def write_predictions(
             matrix, found = to_matrix(batch, record.features)
             infinite += found
             score = predict(estimator, matrix, record.features)
-            constants = (record.model, record.version, alias, scored_at)
             columns = [batch.column(RECORD_ID), pa.array(score)]
             columns += [pa.repeat(value, batch.num_rows) for value in constants]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
@@ -176,6 +226,7 @@ def _predictions_schema(record_id_type: pa.DataType) -> pa.Schema:
             pa.field("version", pa.string()),
             pa.field("alias", pa.string()),
             pa.field("scored_at", pa.timestamp("us", tz="UTC")),
+            pa.field("feature_snapshot", pa.date32()),
         ]
     )
 

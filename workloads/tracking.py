@@ -1,6 +1,6 @@
-"""MLflow: each training is a run, each model a registered version, and the aliases say which one is to be used.
+"""MLflow: each training is a run, each model a registered version.
 
-`challenger` is the newest version, `champion` the newest that passed its gate. (Stages are gone under Unity Catalog.)
+Aliases, which say what version is to be used, are set by whoever judges the model, never here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from workloads.command_line import on_databricks
 from workloads.errors import WorkloadError
-from workloads.model_files import TRUSTED_TYPES, library_versions
+from workloads.model_files import library_versions
+from workloads.skops_files import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-CHALLENGER = "challenger"
-"""Alias of the newest version."""
-
-CHAMPION = "champion"
-"""Alias of the newest version that passed its gate."""
 
 _LOCK_SECONDS = 120
 _log = logging.getLogger(__name__)
@@ -160,25 +155,6 @@ def register_model(run: TrainedRun, estimator: Any) -> Registration:
         model_uri = _log_model(estimator, run.features)
         created = mlflow.register_model(model_uri, run.registered_model_name, tags=tags)
     return Registration(active.info.run_id, str(created.version), reused=False)
-
-
-def set_aliases(registered_model_name: str, registration: Registration, *, passed: bool) -> str:
-    """Point `challenger` and, when the gate passed, `champion` to a version.
-
-    A reused version takes no alias from a newer one: what was trained since then stays in use.
-
-    Returns:
-        The highest alias this version has earned.
-    """
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    current = client.get_registered_model(registered_model_name).aliases
-    for alias in (CHALLENGER, CHAMPION) if passed else (CHALLENGER,):
-        if registration.reused and int(current.get(alias, 0)) > int(registration.version):
-            continue
-        client.set_registered_model_alias(registered_model_name, alias, registration.version)
-    return CHAMPION if passed else CHALLENGER
 
 
 def _sqlite_file(uri: str) -> Path | None:

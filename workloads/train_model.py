@@ -1,9 +1,13 @@
 """Training job: fit on the training split, choose by validation, test once, register, write the model.
 
+It says how the model compares with naive forecasts and with the champion, and leaves the verdict, and every alias, to
+whoever submitted it.
+
 Run it as a file:
 
     python train_model.py --training-data-path … --model-path … --model-name … --model-version … \
-        --experiment-name … --registered-model-name … [--hyperparams '{}'] [--submission-key …] [--staging-path …]
+        --experiment-name … --registered-model-name … [--hyperparams '{}'] [--submission-key …] [--staging-path …] \
+        [--champion-path … --champion-version … [--champion-sha256 …]]
 """
 
 from __future__ import annotations
@@ -28,14 +32,17 @@ if not __package__:
     sys.modules["workloads"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["workloads"])
 
+from workloads.champion import Champion
 from workloads.command_line import parse_arguments, run_script
 from workloads.errors import TrainingError, raise_as
-from workloads.metrics import Gate, Metrics, forecast_naively, judge, measure
-from workloads.model_files import METADATA_FILE, MODEL_FILE, dump_model, library_versions
+from workloads.evaluation import Evaluation, evaluate
+from workloads.metrics import CHAMPION
+from workloads.model_files import METADATA_FILE, MODEL_FILE, library_versions
 from workloads.paths import FileArea
-from workloads.regression import ALGORITHM, Fit, Hyperparams, fit, parse_hyperparams, predict
-from workloads.tracking import TrainedRun, find_tracking_uri, fingerprint_scores, register_model, set_aliases
-from workloads.training_data import DATA_CARD, DataCard, Split, read_data_card, read_splits
+from workloads.regression import ALGORITHM, Fit, Hyperparams, fit, parse_hyperparams
+from workloads.skops_files import dump_model
+from workloads.tracking import TrainedRun, find_tracking_uri, register_model
+from workloads.training_data import DATA_CARD, DataCard, read_data_card, read_splits
 
 _REQUIRED = {
     "training_data_path": "folder with train, validation and test.parquet and data_card.json",
@@ -49,6 +56,9 @@ _OPTIONAL = {
     "hyperparams": "JSON object",
     "submission_key": "a second run with this key registers nothing new",
     "staging_path": "folder of a volume that abfss files are copied through",
+    "champion_path": "folder of the model in use, to compare with",
+    "champion_version": "its version",
+    "champion_sha256": "hash of its file, as recorded when it was registered",
 }
 _log = logging.getLogger(__name__)
 
@@ -67,20 +77,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with raise_as(TrainingError):
         options = parse_arguments("train_model.py", _REQUIRED, _OPTIONAL, arguments)
         hyperparams = parse_hyperparams(options["hyperparams"])
+        champion = _read_champion(options)
         find_tracking_uri()  # a training that could not be recorded is not begun
         with FileArea(options["staging_path"]) as area:
-            _train(area, options, hyperparams)
+            _train(area, options, hyperparams, champion)
 
 
-def _train(area: FileArea, options: dict[str, str], hyperparams: Hyperparams) -> None:
+def _read_champion(options: dict[str, str]) -> Champion | None:
+    path, version, sha256 = (options[f"champion_{name}"] for name in ("path", "version", "sha256"))
+    if bool(path) != bool(version) or (sha256 and not path):
+        raise TrainingError(
+            "--champion-path and --champion-version belong together, and --champion-sha256 to both: give what is known "
+            f"of the champion, or nothing; given are path {path!r}, version {version!r}, sha256 {sha256!r}"
+        )
+    return Champion(path.rstrip("/"), version, sha256) if path else None
+
+
+def _train(area: FileArea, options: dict[str, str], hyperparams: Hyperparams, champion: Champion | None) -> None:
     folder = options["training_data_path"].rstrip("/")
     card = read_data_card(area.read(folder, DATA_CARD), f"{folder}/{DATA_CARD}")
     _require_same_model(card, options, folder)
     splits = read_splits(area, folder, card)
     _log.info("fitting %s on %d rows, %d features", ALGORITHM, card.rows["train"], len(card.features))
     fitted = fit(splits["train"], splits["validation"], card.features, hyperparams)
-    results, baseline, gate, fingerprint = _evaluate(splits, card, fitted)
-    _log.info("%d trees; %s", fitted.iterations, gate.reason)
+    evaluation = evaluate(area, folder, card, splits, fitted.estimator, champion)
+    _log.info("%d trees; %s", fitted.iterations, _summarise(evaluation))
     content, sha256 = dump_model(fitted.estimator)
     record = {
         "model": card.model,
@@ -89,22 +110,25 @@ def _train(area: FileArea, options: dict[str, str], hyperparams: Hyperparams) ->
         "library_versions": {"python": sys.version.split()[0], **library_versions()},
         "features": list(card.features),
         "features_sha256": card.features_sha256,
+        "pinned": card.pinned,
+        "definition_sha256": card.definition_sha256,
         "label": card.label,
         "key": card.key,
         "rows": card.rows,
         "periods": card.periods,
         "hyperparams": asdict(hyperparams),
         "iterations": fitted.iterations,
-        "metrics": results,
-        "baseline": baseline,
-        "gate": asdict(gate),
+        "metrics": evaluation.metrics,
+        "baseline": evaluation.baseline,
+        "references": evaluation.references,
+        "score_profile": evaluation.score_profile,
         "model_file": MODEL_FILE,
         "model_sha256": sha256,
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "training_data_path": folder,
         "submission_key": options["submission_key"],
     }
-    _publish(area, options, fitted, record, fingerprint, content)
+    _publish(area, options, fitted, record, evaluation, content)
 
 
 def _require_same_model(card: DataCard, options: dict[str, str], folder: str) -> None:
@@ -116,29 +140,14 @@ def _require_same_model(card: DataCard, options: dict[str, str], folder: str) ->
         )
 
 
-def _evaluate(
-    splits: dict[str, Split], card: DataCard, fitted: Fit
-) -> tuple[dict[str, Metrics], dict[str, Any], Gate, str]:
-    """Score validation and test, the latter for the first and only time.
-
-    Returns:
-        The model's metrics by split; the best baseline with its metrics, and all baselines' under "candidates"; the
-        gate's verdict; the fingerprint of the scores.
-    """
-    judged = {name: splits[name] for name in ("validation", "test")}
-    scores = {name: predict(fitted.estimator, split.features, card.features) for name, split in judged.items()}
-    naive = {name: forecast_naively(splits["train"], split, card) for name, split in judged.items()}
-    best, gate = judge(judged["test"].label, scores["test"], naive["test"])
-    candidates = {
-        candidate: {name: measure(split.label, naive[name][candidate]) for name, split in judged.items()}
-        for candidate in naive["test"]
-    }
-    return (
-        {name: measure(split.label, scores[name]) for name, split in judged.items()},
-        {"name": best, **candidates[best], "candidates": candidates},
-        gate,
-        fingerprint_scores(*scores.values()),
-    )
+def _summarise(evaluation: Evaluation) -> str:
+    parts = [f"test MAE {evaluation.metrics['test']['mae']:.6g}"]
+    for name, reference in evaluation.references.items():
+        if "test" in reference:
+            gain = reference["improvement"]["mae"]
+            error = "unknown" if gain["standard_error"] is None else f"{gain['standard_error']:.4g}"
+            parts.append(f"{name} {reference['test']['mae']:.6g}, improvement {gain['value']:.4g} ± {error}")
+    return "; ".join(parts)
 
 
 def _publish(
@@ -146,26 +155,29 @@ def _publish(
     options: dict[str, str],
     fitted: Fit,
     record: dict[str, Any],
-    fingerprint: str,
+    evaluation: Evaluation,
     content: bytes,
 ) -> None:
-    results: dict[str, Metrics] = record["metrics"]
+    champion = evaluation.references.get(CHAMPION, {})
     run = TrainedRun(
         experiment_name=options["experiment_name"],
         registered_model_name=options["registered_model_name"],
         submission_key=options["submission_key"],
-        fingerprint=fingerprint,
+        fingerprint=evaluation.fingerprint,
         params={**record["hyperparams"], "iterations": record["iterations"], "algorithm": record["algorithm"]},
         metrics={
-            **{f"{split}_{name}": value for split, values in results.items() for name, value in values.items()},
-            "baseline_test_mae": record["baseline"]["test"]["mae"],
-            "gate_passed": float(record["gate"]["passed"]),
+            **{
+                f"{split}_{name}": value
+                for split, values in evaluation.metrics.items()
+                for name, value in values.items()
+            },
+            "baseline_test_mae": evaluation.baseline["test"]["mae"],
+            "champion_test_mae": champion["test"]["mae"] if "test" in champion else None,
         },
         tags={
             "adfml_model_version": f"{record['model']}/{record['version']}",
             "training_data_path": record["training_data_path"],
             "features_sha256": record["features_sha256"],
-            "gate": record["gate"]["reason"],
         },
         features=tuple(record["features"]),
     )
@@ -175,17 +187,15 @@ def _publish(
     area.remove(model_path, METADATA_FILE)
     with area.write(model_path, MODEL_FILE) as path:
         path.write_bytes(content)
-    alias = set_aliases(run.registered_model_name, registration, passed=record["gate"]["passed"])
     record["mlflow"] = {
         "run_id": registration.run_id,
         "experiment_name": run.experiment_name,
         "registered_model_name": run.registered_model_name,
         "registered_model_version": registration.version,
-        "alias": alias,
     }
     with area.write(model_path, METADATA_FILE) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", "utf-8")
-    _log.info("version %s of %s is %s", registration.version, run.registered_model_name, alias)
+    _log.info("registered as version %s of %s", registration.version, run.registered_model_name)
 
 
 if __name__ == "__main__":

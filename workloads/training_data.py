@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workloads.columns import open_parquet, require_columns, require_numbers, to_floats, to_matrix
 from workloads.errors import WorkloadError
+from workloads.metrics import CHAMPION, TRAIN_MEAN, TRAIN_MEDIAN
 from workloads.paths import FileArea
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class DataCard:
         features_sha256: Identity of the feature definitions, given by who made them; carried along, not recomputed.
         rows: Split -> number of rows.
         periods: Split -> what period it covers, in the words of who made it.
+        pinned: Category column -> the categories that became features, as of the training split; {} without any.
+        definition_sha256: Identity of the feature set's definition; "" where there is none.
     """
 
     model: str
@@ -52,6 +55,8 @@ class DataCard:
     features_sha256: str
     rows: dict[str, int]
     periods: dict[str, Any]
+    pinned: dict[str, list[str]] = field(default_factory=dict)
+    definition_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,14 @@ def read_data_card(path: Path, shown_as: str) -> DataCard:
     """Read and check a data card.
 
     Raises:
-        WorkloadError: It is no JSON object, lacks entries, or has the label, the key or the time among the features.
+        WorkloadError: It is no JSON object, lacks entries, has the label, the key or the time among the features, or a
+            baseline with the name of another forecast.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise WorkloadError(f"{shown_as} is not valid JSON ({error}): write the training set again") from error
-    wanted = list(DataCard.__dataclass_fields__)
+    wanted = [entry.name for entry in fields(DataCard) if entry.default is entry.default_factory is MISSING]
     missing = [name for name in wanted if not isinstance(content, dict) or content.get(name) in (None, "", [])]
     if missing:
         raise WorkloadError(
@@ -102,6 +108,11 @@ def read_data_card(path: Path, shown_as: str) -> DataCard:
             "or nothing that holds for the next rows; remove them",
             leaking=leaking,
         )
+    if content["baseline"] in (taken := (TRAIN_MEDIAN, TRAIN_MEAN, CHAMPION)):
+        raise WorkloadError(
+            f"{shown_as}: the baseline column must not be called {content['baseline']}: {', '.join(taken)} are names "
+            "of other forecasts that the model is compared with; rename the column"
+        )
     missing_splits = [name for name in SPLITS if not isinstance(content["rows"].get(name), int)]
     if missing_splits:
         raise WorkloadError(f"{shown_as} gives no number of rows for {', '.join(missing_splits)}")
@@ -110,6 +121,8 @@ def read_data_card(path: Path, shown_as: str) -> DataCard:
             **{name: content[name] for name in wanted},
             "features": features,
             "version": str(content["version"]),
+            "pinned": {str(name): list(values) for name, values in (content.get("pinned") or {}).items()},
+            "definition_sha256": str(content.get("definition_sha256") or ""),
         }
     )
 

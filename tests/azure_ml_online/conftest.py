@@ -82,7 +82,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="package")
 def models(cloud: LocalCloud) -> Models:
-    from workloads.tracking import TrainedRun, register_model, set_aliases
+    from mlflow import MlflowClient
+
+    from workloads.tracking import TrainedRun, register_model
 
     fitted = [fit(seed) for seed in (1, 2)]
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +93,9 @@ def models(cloud: LocalCloud) -> Models:
         for number, estimator in enumerate(fitted, 1):
             tags = {"adfml_model_version": f"small_model/{number}"}
             run = TrainedRun("tests", REGISTERED, f"k{number}", f"f{number}", {}, {}, tags, FEATURES)
-            set_aliases(REGISTERED, register_model(run, estimator), passed=number == 1)
+            version = register_model(run, estimator).version
+            alias = "champion" if number == 1 else "challenger"
+            MlflowClient().set_registered_model_alias(REGISTERED, alias, version)
     # The first request imports MLflow and loads a model: no test shall wait for that.
     body = {"input_data": {"columns": list(FEATURES), "data": [[1, 1, 1]]}}
     key = cloud.environment()["ADFML_AZURE_ML_KEY"]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.workloads.conftest import FEATURES, Run, Trained, make_scoring_input,
 from workloads import record_ids
 from workloads.columns import open_parquet
 from workloads.errors import ScoringError
-from workloads.model_files import TRUSTED_TYPES
+from workloads.skops_files import TRUSTED_TYPES
 
 
 def write(table: pa.Table, folder: Path) -> Path:
@@ -53,10 +53,10 @@ def test_predictions_are_the_models_in_input_order(trained: Trained, score: Run,
     if kind == "text in no order":
         order = np.random.default_rng(1).permutation(table.num_rows)
         ids = pa.array([f"R-{number:06d}" for number in order])
-        table = table.set_column(0, "RecordId", ids).select(["country", *reversed(FEATURES), "RecordId"])
+        table = table.set_column(0, "RecordId", ids).select(["country", *FEATURES, "RecordId"])
     begun = datetime.now(UTC)
     if kind == "text in no order":
-        score_here(write(table, tmp_path), tmp_path / "out", trained.model_path)
+        score_here(write(table, tmp_path), tmp_path / "out", trained.model_path, feature_snapshot="2025-03-31")
     else:
         done = score(write(table, tmp_path), tmp_path / "out", trained.model_path)
         assert done.code == 0, done.err
@@ -70,6 +70,7 @@ def test_predictions_are_the_models_in_input_order(trained: Trained, score: Run,
             "version": pa.string(),
             "alias": pa.string(),
             "scored_at": pa.timestamp("us", "UTC"),
+            "feature_snapshot": pa.date32(),
         }
     )
     assert found.column("RecordId") == table.column("RecordId")
@@ -79,6 +80,8 @@ def test_predictions_are_the_models_in_input_order(trained: Trained, score: Run,
     assert found.column("model").unique().to_pylist() == ["customer_spend"]
     assert found.column("version").unique().to_pylist() == ["1"]
     assert found.column("alias").unique().to_pylist() == ["champion"]
+    snapshot = date(2025, 3, 31) if kind == "text in no order" else None
+    assert found.column("feature_snapshot").unique().to_pylist() == [snapshot]
     (scored_at,) = found.column("scored_at").unique().to_pylist()
     assert begun <= scored_at <= begun + timedelta(minutes=2)
 
@@ -86,7 +89,7 @@ def test_predictions_are_the_models_in_input_order(trained: Trained, score: Run,
 def test_no_rows_give_a_file_without_rows(trained: Trained, tmp_path: Path):
     score_here(write(make_scoring_input(10).slice(0, 0), tmp_path), tmp_path / "out", trained.model_path)
     found = parquet.read_table(tmp_path / "out" / "predictions.parquet")
-    assert (found.num_rows, found.num_columns) == (0, 6)
+    assert (found.num_rows, found.num_columns) == (0, 7)
 
 
 def test_scoring_needs_no_mlflow_and_the_same_memory_for_more_rows(trained: Trained, bundle: Path, tmp_path: Path):

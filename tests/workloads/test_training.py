@@ -1,9 +1,8 @@
-"""What a training leaves behind: files, metadata, an MLflow run and version, aliases; and what it refuses."""
+"""What a training leaves behind: files, metadata, an MLflow run and version; and what it refuses."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from tests.workloads.conftest import (
     write_training_data,
 )
 from workloads.errors import TrainingError
-from workloads.model_files import TRUSTED_TYPES
+from workloads.skops_files import TRUSTED_TYPES
 
 
 def read(folder: Path, split: str):
@@ -83,22 +82,19 @@ def test_metrics_are_what_the_model_in_the_file_does(trained: Trained, split: st
     assert scores.min() > 0  # a log link below the square: no score is negative
 
 
-def test_gate_compares_with_the_best_of_three_baselines(trained: Trained):
+def test_baseline_is_the_best_of_three(trained: Trained):
     train_label, test = read(trained.training_data, "train")[LABEL], read(trained.training_data, "test")
     expected = {
         "spend_30": np.abs(test["spend_30"] - test[LABEL]).mean(),
         "train_median": np.abs(train_label.median() - test[LABEL]).mean(),
         "train_mean": np.abs(train_label.mean() - test[LABEL]).mean(),
     }
-    baseline, gate = trained.metadata["baseline"], trained.metadata["gate"]
+    baseline = trained.metadata["baseline"]
     assert baseline["name"] == min(expected, key=expected.__getitem__)
     assert baseline["test"]["mae"] == pytest.approx(min(expected.values()))
     found = {name: values["test"]["mae"] for name, values in baseline["candidates"].items()}
     assert found == pytest.approx(expected)
-    assert gate["metric"] == "mae"
-    assert gate["passed"] is True
     assert trained.metadata["metrics"]["test"]["mae"] < baseline["test"]["mae"]
-    assert baseline["name"] in gate["reason"]
 
 
 def test_run_and_version_are_in_mlflow(trained: Trained, store: str):
@@ -118,7 +114,8 @@ def test_run_and_version_are_in_mlflow(trained: Trained, store: str):
     version = client.get_model_version(REGISTERED_MODEL, noted["registered_model_version"])
     assert version.run_id == noted["run_id"]
     assert version.tags["submission_key"] == "customer_spend|1|1"
-    assert noted["alias"] == "champion"
+    assert version.tags["adfml_model_version"] == "customer_spend/1"
+    assert sorted(noted) == ["experiment_name", "registered_model_name", "registered_model_version", "run_id"]
 
 
 def test_model_in_mlflow_is_no_pickle_and_scores_the_same(trained: Trained, store: str):
@@ -142,7 +139,6 @@ def test_training_that_failed_after_registering_is_finished_by_its_rerun(trained
     versions = [found for found in find_versions(store) if found.tags["adfml_model_version"] == "customer_spend/1"]
     assert [str(found.version) for found in versions] == [trained.metadata["mlflow"]["registered_model_version"]]
     assert versions[0].run_id == trained.metadata["mlflow"]["run_id"]
-    assert find_registered_model(store).aliases["champion"] == versions[0].version
 
 
 def test_same_submission_key_for_another_model_is_refused(trained: Trained, train_here, store: str, tmp_path: Path):
@@ -155,39 +151,21 @@ def test_same_submission_key_for_another_model_is_refused(trained: Trained, trai
     assert len(find_versions(store)) == before
 
 
-def test_rerun_of_an_older_submission_takes_no_alias_from_a_newer_one(
-    trained: Trained, train_here, store: str, tmp_path: Path
-):
+def test_training_registers_once_and_leaves_aliases_alone(trained: Trained, train_here, store: str, tmp_path: Path):
     from mlflow import MlflowClient
 
     client = MlflowClient(store, store)
-    older, newer = (write_training_data(tmp_path / version, version) for version in ("5", "6"))
+    first = trained.metadata["mlflow"]["registered_model_version"]
+    client.set_registered_model_alias(REGISTERED_MODEL, "champion", first)
+    data = write_training_data(tmp_path / "5", "5")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     killed = client.create_run(experiment.experiment_id, tags={"submission_key": "customer_spend|5|1"})
-    train_here(older, tmp_path / "model5", version="5")
+    train_here(data, tmp_path / "model5", version="5")
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
-    train_here(newer, tmp_path / "model6", version="6")
-    aliases, versions = find_registered_model(store).aliases, len(find_versions(store))
-    train_here(older, tmp_path / "model5", version="5")
-    assert find_registered_model(store).aliases == aliases
-    newest = json.loads((tmp_path / "model6" / "metadata.json").read_text("utf-8"))["mlflow"]
-    assert {str(version) for version in aliases.values()} == {newest["registered_model_version"]}
+    versions = len(find_versions(store))
+    train_here(data, tmp_path / "model5", version="5")
     assert len(find_versions(store)) == versions
-
-
-def test_shuffled_label_is_refused_by_the_gate(trained: Trained, train_here, store: str, tmp_path: Path):
-    def shuffle(split: str, table: pa.Table) -> pa.Table:
-        order = np.random.default_rng(5).permutation(table.num_rows)
-        return table.set_column(table.column_names.index(LABEL), LABEL, table.column(LABEL).take(order))
-
-    champion = find_registered_model(store).aliases["champion"]
-    train_here(write_training_data(tmp_path / "data", "3", shuffle), tmp_path / "model", version="3")
-    metadata = json.loads((tmp_path / "model" / "metadata.json").read_text("utf-8"))
-    assert metadata["gate"]["passed"] is False
-    assert metadata["mlflow"]["alias"] == "challenger"
-    aliases = find_registered_model(store).aliases
-    assert str(aliases["challenger"]) == metadata["mlflow"]["registered_model_version"]
-    assert aliases["champion"] == champion
+    assert {alias: str(found) for alias, found in find_registered_model(store).aliases.items()} == {"champion": first}
 
 
 def without(name: str):
