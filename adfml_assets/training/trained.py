@@ -15,6 +15,8 @@ from resources.manifest import FILE_NAME, Manifest, ManifestFile
 from resources.remote_jobs import RemoteJob
 
 METADATA = "metadata.json"
+MODEL_FILES = ("model.skops", "model.onnx", "model.pkl")
+"""What a job may leave: loading the first two runs no foreign code; a pickle is loaded only by its recorded hash."""
 
 
 def read_metadata(lake: Lake, model: str, version: str) -> dict[str, Any]:
@@ -46,13 +48,19 @@ def verify_model(
     """Make sure a job's model is whole and its own, then make the version visible. Returns metadata and manifest.
 
     Raises:
-        WrongResult: another job's model, another version, or a file that is not what its hash says.
+        WrongResult: another job's model, another version, a model file of a kind that is not loaded, one that is not what
+            its hash says, or metadata without what a version is known by.
     """
     folder = lake_layout.model_folder(model, version)
     metadata = read_metadata(lake, model, version)
     for name, expected in {"model": model, "version": version, "submission_key": job.remote_key}.items():
         if metadata.get(name) != expected:
             raise WrongResult(f"{folder}/{METADATA}: {name}", repr(expected), repr(metadata.get(name)))
+    missing = [name for name in ("model_file", "model_sha256", "features_sha256", "metrics") if not metadata.get(name)]
+    if missing:
+        raise WrongResult(f"{folder}/{METADATA}", f"{', '.join(missing)} in it", "none")
+    if metadata["model_file"] not in MODEL_FILES:
+        raise WrongResult(f"{folder}/{METADATA}: model_file", " or ".join(MODEL_FILES), repr(metadata["model_file"]))
     path = f"{folder}/{metadata['model_file']}"
     try:
         data = lake.read_bytes(path)
@@ -70,7 +78,7 @@ def verify_model(
         written_at=now,
         run_id=run_id,
         source={"submission_key": job.submission_key, "url": job.url},
-        facts={"gate": metadata["gate"], "metrics": metadata["metrics"]},
+        facts={"metrics": metadata["metrics"]},
     )
     lake.write_bytes(f"{folder}/{FILE_NAME}", manifest.model_dump_json(indent=2).encode())
     return metadata, manifest

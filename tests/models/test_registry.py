@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from resources.control import ControlDatabase, begin
 from resources.control_tables import model_alias_changes, model_aliases, model_versions
-from resources.model_registry import InvalidAlias, ModelRegistry, NotPassed, UnknownVersion, VersionKept
+from resources.model_registry import InvalidAlias, ModelRegistry, NotPassed, UnknownVersion, VersionKept, is_alias_name
 from tests.models.conftest import MODEL, add_passed, promote_each, record
 
 
@@ -103,7 +103,7 @@ def test_what_was_compared_with_another_champion_is_none(models: ModelRegistry) 
 def test_what_was_rolled_back_does_not_come_back_by_itself(models: ModelRegistry) -> None:
     promote_each(models, "1", "2")
     models.rollback(MODEL, "alice", "It scores zeros.")
-    with pytest.raises(NotPassed, match="it was champion and was rolled back by alice at .*It scores zeros."):
+    with pytest.raises(NotPassed, match=r"it was champion and was rolled back by alice at .*It scores zeros."):
         models.promote(MODEL, "2", "run", "")
     models.promote(MODEL, "2", "alice", "It was the data.", force=True)
     assert models.aliases(MODEL) == {"champion": "2"}
@@ -140,10 +140,15 @@ def test_aliases_of_ones_own(models: ModelRegistry) -> None:
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a.b", "a/b", "latest", "Latest", "v1", "V20", "x" * 61, "é"])
-def test_an_alias_that_unity_catalog_would_refuse(models: ModelRegistry, alias: str) -> None:
+def test_an_alias_that_unity_catalog_would_refuse(alias: str) -> None:
+    assert not is_alias_name(alias)
+
+
+def test_a_refused_alias_points_nowhere(models: ModelRegistry) -> None:
     models.register(record("1"))
-    with pytest.raises(InvalidAlias, match="cannot be an alias"):
-        models.point(MODEL, alias, "1", "alice", "")
+    with pytest.raises(InvalidAlias, match="'v1' cannot be an alias"):
+        models.point(MODEL, "v1", "1", "alice", "")
+    assert models.list_changes(MODEL) == []
 
 
 def test_an_older_control_database_keeps_its_champion(models: ModelRegistry) -> None:
