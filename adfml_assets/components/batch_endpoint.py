@@ -48,7 +48,9 @@ class BatchEndpoint(dg.Resolvable):
     Beside those, the job's own parts are sent: for scoring `input_path` (UriFile), `model_path` (UriFolder), the
     literals `model_name`, `model_version`, `model_alias`, `submission_key`, and the output `output_path`; for training
     `training_data_path` (UriFolder), `model_name`, `model_version`, `experiment_name`, `registered_model_name`,
-    `hyperparams`, `submission_key`, and the output `model_path`. `workloads/azure_ml` has deployments that take them.
+    `hyperparams`, `submission_key`, and the output `model_path`; once there is a champion to compare with also
+    `champion_path` (UriFolder), `champion_version` and `champion_sha256`, which the component declares as optional.
+    `workloads/azure_ml` has deployments that take them.
 
     Attributes:
         service: `azure_ml_batch`.
@@ -133,8 +135,10 @@ class BatchEndpoint(dg.Resolvable):
         """
         names = self._name_inputs(parts)
         data = {name: _data("UriFile", lake.uri(path)) for name, path in parts.files.items()}
-        data |= {name: _data("UriFolder", lake.uri(path)) for name, path in parts.folders.items()}
-        given = {**data, **{name: _literal(value) for name, value in parts.values.items()}}
+        folders = {name: path for name, path in parts.folders.items() if not parts.is_absent(name)}
+        data |= {name: _data("UriFolder", lake.uri(path)) for name, path in folders.items()}
+        values = {name: value for name, value in parts.values.items() if not parts.is_absent(name)}
+        given = {**data, **{name: _literal(value) for name, value in values.items()}}
         input_data = {names[part]: value for part, value in given.items() if part in names}
         for name, place in self.data_path_assignments.items():
             self._require_free(input_data, name, "data_path_assignments")

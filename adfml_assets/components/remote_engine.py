@@ -24,6 +24,7 @@ class JobParts:
         values: everything else it is told, by name.
         outputs: where the results belong, by name.
         staging: a folder below which services write that want a new folder for every job.
+        optional: names of folders and values that may be "": a job is told "", an endpoint gets no such input.
     """
 
     partition: str
@@ -33,11 +34,16 @@ class JobParts:
     values: Mapping[str, str]
     outputs: Mapping[str, str]
     staging: str
+    optional: frozenset[str] = frozenset()
 
     def build_parameters(self, lake: Lake) -> dict[str, str]:
         """All of it by name, paths as addresses: the parameters of the jobs in `workloads`."""
         paths = {**self.files, **self.folders, **self.outputs}
-        return {**{name: lake.uri(path) for name, path in paths.items()}, **self.values}
+        return {**{name: lake.uri(path) if path else "" for name, path in paths.items()}, **self.values}
+
+    def is_absent(self, name: str) -> bool:
+        """Whether an optional folder or value is not there."""
+        return name in self.optional and not (self.folders.get(name) or self.values.get(name))
 
 
 @dataclass
