@@ -7,35 +7,19 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets import lake_layout
-from adfml_assets.archived_partitions import parse_reference, require_partition
-from adfml_assets.asset_keys import features_key, job_key, model_key, scores_key, scoring_input_key, table_key
+from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.online_endpoint import OnlineEndpoint
-from adfml_assets.components.remote_engine import JobParts, RemoteEngine
-from adfml_assets.metadata import describe_partition
+from adfml_assets.components.remote_engine import RemoteEngine
+from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.partitions import build_daily_partitions
-from adfml_assets.remote_assets import (
-    COLLECTS_TAGS,
-    SUBMITS_POLICY,
-    SUBMITS_TAGS,
-    describe_job,
-    find_ended_job,
-    submit_remote_job,
-)
-from adfml_assets.scoring.model_choice import choose_version
+from adfml_assets.scoring.model_choice import ModelChoice
 from adfml_assets.scoring.online_assets import build_online_scores
-from adfml_assets.scoring.scores import FILE as SCORES_FILE
-from adfml_assets.scoring.scores import verify_scores, write_no_scores
-from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
-from adfml_assets.scoring.scoring_input import build_scoring_input
-from adfml_assets.scoring.write_back import write_back
-from adfml_assets.written_back import build_written_back
-from resources.control import ControlDatabase, utc_now
-from resources.database import Databases
-from resources.lake import Lake
-from resources.manifest import Manifest
+from adfml_assets.scoring.predictions import Target
+from adfml_assets.scoring.source_rows import SourceSpec
+from adfml_assets.scoring_assets import ScoringSpec, build_input, build_job, build_predictions, build_scores
+from resources.model_registry import CHAMPION, is_alias_name
 
 
 @dataclass
@@ -54,15 +38,57 @@ class WriteBack(dg.Resolvable):
 
 
 @dataclass
+class ScoringQuery(dg.Resolvable):
+    """Rows of a table or view that wait to be scored (the pipeline's ExtractScoringData).
+
+    They are read when the day's scoring input is made, and so only today: what was read on a day stays in the lake.
+
+    Attributes:
+        table: `database.schema.table`, of the live database.
+        key: the column that identifies a row; it becomes RecordId.
+        where: a SQL condition in the server's own words, such as `ScoredDate IS NULL`; without it all rows.
+        scored_date: the column of the table that is set, in UTC, when a row's score is written back.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    table: str
+    key: str
+    where: str | None = None
+    scored_date: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        if len(self.table.split(".")) < 3:
+            expected = "database.schema.table, such as shop.dbo.ScoringFeatures"
+            raise DeclarationInvalid(f"Records of {self.table}", "table", self.table, expected)
+        if self.scored_date == self.key:
+            expected = "another column than the key"
+            raise DeclarationInvalid(f"Records of {self.table}", "scored_date", self.scored_date, expected)
+
+    def build_spec(self) -> SourceSpec:
+        """What the rows are read by."""
+        database, schema, table = parse_reference(self.table)
+        return SourceSpec(database, schema, table, self.key, self.where, self.scored_date)
+
+
+@dataclass
 class ScoredModel(dg.Component, dg.Resolvable):
     """A model that scores what is known of a day.
 
     Attributes:
         name: of the model.
-        feature_set: whose newest features are scored.
         engine: what scores: a Databricks job, a batch endpoint, or an online endpoint of Azure ML.
         write_back: the table the scores go to.
-        alias: which version scores: the one that has this alias when the job is submitted.
+        from_features: the feature set whose newest features are scored.
+        from_query: the rows that are scored in place of a feature set's; one of the two.
+        alias: which version scores: the one that has this alias when the scoring input is made; `champion` where
+            neither alias nor version is given.
+        version: the version that scores, whatever alias it has.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
@@ -70,10 +96,12 @@ class ScoredModel(dg.Component, dg.Resolvable):
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
-    feature_set: str
     engine: RemoteEngine | BatchEndpoint | OnlineEndpoint
     write_back: WriteBack
-    alias: str = "champion"
+    from_features: str | None = None
+    from_query: ScoringQuery | None = None
+    alias: str | None = None
+    version: str | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
@@ -83,19 +111,39 @@ class ScoredModel(dg.Component, dg.Resolvable):
         Raises:
             DeclarationInvalid: says which field.
         """
+        what = f"Model {self.name}"
+        if (self.from_features is None) == (self.from_query is None):
+            found = "neither" if self.from_query is None else "both"
+            raise DeclarationInvalid(what, "from_features", found, "from_features or from_query, one of both")
+        if self.alias is not None and self.version is not None:
+            raise DeclarationInvalid(what, "version", self.version, "alias or version, not both")
+        if self.alias is not None and not is_alias_name(self.alias):
+            expected = "an alias: letters, digits, _ and -, not `latest` and not `v` followed by a number"
+            raise DeclarationInvalid(what, "alias", self.alias, expected)
+        if self.version is not None and not self.version.strip():
+            raise DeclarationInvalid(what, "version", self.version, "a version of the model, such as 3")
         if isinstance(self.engine, OnlineEndpoint):
-            self.engine.check(f"Model {self.name}")
+            self.engine.check(what)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Scoring input, the job that scores, the scores, and the table they are written back to.
 
         An online endpoint has no job: the scores are made by the run that asks for them.
         """
-        if isinstance(self.engine, OnlineEndpoint):
-            scored = [self._build_online_scores(self.engine)]
-        else:
-            scored = [self._build_job(self.engine), self._build_scores(self.engine)]
-        return dg.Definitions(assets=[self._build_input(), *scored, self._build_write_back()])
+        spec = self._build_spec()
+        return dg.Definitions(
+            assets=[
+                build_input(spec, self._options(self._describe_records(), {"parquet"})),
+                *self._build_scored(spec),
+                build_predictions(spec, self._options(self._describe_write_back(), {"sql"})),
+            ]
+        )
+
+    def _build_spec(self) -> ScoringSpec:
+        choice = ModelChoice(None, self.version) if self.version else ModelChoice(self.alias or CHAMPION, None)
+        source = self.from_query.build_spec() if self.from_query is not None else str(self.from_features)
+        target = Target(*parse_reference(self.write_back.table), tuple(self.write_back.keys))
+        return ScoringSpec(self.name, choice, source, target)
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
         return build_options(
@@ -107,162 +155,47 @@ class ScoredModel(dg.Component, dg.Resolvable):
             owners=self.owners,
         )
 
-    def _build_input(self) -> dg.AssetsDefinition:
-        source = features_key(self.feature_set)
-
-        @dg.asset(
-            key=scoring_input_key(self.name),
-            deps=[source],
-            # The policy of the job that follows: both go into one run.
-            backfill_policy=SUBMITS_POLICY,
-            **self._options("The records to be scored: the features of the day's newest feature date.", {"parquet"}),
-        )
-        def scoring_input(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
-            day = context.partition_key
-            folder = lake_layout.features_folder(self.feature_set, day)
-            features = require_partition(lake, folder, source.to_user_string(), day)
-            asset = context.asset_key.to_user_string()
-            folder, manifest = build_scoring_input(
-                lake, self.name, features, day, asset=asset, now=utc_now(), run_id=context.run_id
-            )
-            shown = {"feature_date": str(manifest.facts["feature_date"])}
-            return dg.MaterializeResult(metadata={**describe_partition(lake, folder, manifest), **shown})
-
-        return scoring_input
-
-    def _build_online_scores(self, engine: OnlineEndpoint) -> dg.AssetsDefinition:
-        return build_online_scores(
-            model=self.name,
-            alias=self.alias,
-            engine=engine,
-            options=self._options(
+    def _build_scored(self, spec: ScoringSpec) -> list[dg.AssetsDefinition]:
+        each = "each naming its model, version, alias, feature snapshot and when it was scored."
+        if isinstance(self.engine, OnlineEndpoint):
+            what = (
                 "The scores of a day, by an Azure ML online endpoint: one for every record that the model did not "
-                "refuse, each naming its model, version and when it was scored.",
-                {"azureml", "parquet"},
-            ),
-            require_input=self._require_input,
-        )
-
-    def _build_job(self, engine: RemoteEngine | BatchEndpoint) -> dg.AssetsDefinition:
-        service = engine.service
-        newest_model = dg.AssetDep(model_key(self.name), partition_mapping=dg.LastPartitionMapping())
-
-        @dg.asset(
-            key=job_key(scores_key(self.name)),
-            deps=[dg.AssetDep(scoring_input_key(self.name)), newest_model],
-            tags=SUBMITS_TAGS,
-            backfill_policy=SUBMITS_POLICY,
-            required_resource_keys={service, "lake", "control"},
-            **self._options(
-                f"The scoring job, {engine.title}, submitted for the version that is `{self.alias}` at that moment: a "
-                "later change of champion changes nothing in it.",
-                engine.kinds,
-            ),
-        )
-        def scoring_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-            resources = context.resources
-            records = self._require_input(resources.lake, context.partition_key)
-            if records.rows == 0:
-                context.log.info("Nothing to score on %s: no job is submitted.", context.partition_key)
-                return dg.MaterializeResult(metadata={"records": 0})
-            control: ControlDatabase = resources.control
-            version = choose_version(resources.lake, control.model_aliases, self.name, self.alias, records)
-            return submit_remote_job(
-                context,
-                control.ledger,
-                getattr(resources, service),
-                collecting_asset=scores_key(self.name),
-                request=engine.build_request(
-                    resources.lake, self._build_parts(context.partition_key, version, records)
-                ),
-                deadline_hours=engine.deadline_hours,
-                max_tries=engine.max_tries,
+                f"refuse, {each}"
             )
-
-        return scoring_job
-
-    def _require_input(self, lake: Lake, day: str) -> Manifest:
-        folder = lake_layout.scoring_input_folder(self.name, day)
-        return require_partition(lake, folder, scoring_input_key(self.name).to_user_string(), day)[1]
-
-    def _build_parts(self, day: str, version: str, records: Manifest) -> JobParts:
-        return JobParts(
-            partition=day,
-            hashes={file.name: file.sha256 for file in records.files},
-            files={"input_path": f"{lake_layout.scoring_input_folder(self.name, day)}/{INPUT_FILE}"},
-            folders={"model_path": lake_layout.model_folder(self.name, version)},
-            values={"model_name": self.name, "model_version": version, "model_alias": self.alias},
-            outputs={"output_path": lake_layout.scores_folder(self.name, day)},
-            staging=lake_layout.batch_output_folder(self.name, day),
+            options = self._options(what, {"azureml", "parquet"})
+            return [
+                build_online_scores(
+                    model=self.name, engine=self.engine, options=options, require_input=spec.require_input
+                )
+            ]
+        job = (
+            f"The scoring job, {self.engine.title}, submitted for the version that the scoring input was made for: a "
+            "later change of champion changes nothing in it."
         )
-
-    def _build_scores(self, engine: RemoteEngine | BatchEndpoint) -> dg.AssetsDefinition:
-        key = scores_key(self.name)
-
-        @dg.asset(
-            key=key,
-            deps=[job_key(key), scoring_input_key(self.name)],
-            tags=COLLECTS_TAGS,
-            output_required=False,
-            **self._options(
-                "The scores of a day: one for every record, each naming its model, version and when it was scored. "
-                "Its run waits in Dagster's queue, without a process, until the job has ended.",
-                {"parquet"},
-            ),
+        scores = (
+            f"The scores of a day: one for every record, {each} Its run waits in Dagster's queue, without a process, "
+            "until the job has ended."
         )
-        def scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
-            day = context.partition_key
-            records = self._require_input(lake, day)
-            common: dict[str, Any] = {
-                "asset": context.asset_key.to_user_string(),
-                "now": utc_now(),
-                "run_id": context.run_id,
-            }
-            if records.rows == 0:
-                write_no_scores(lake, self.name, day)
-                manifest, _ = verify_scores(lake, self.name, day, {}, source={}, **common)
-                yield dg.MaterializeResult(metadata=self._describe(lake, day, manifest))
-                return
-            job = find_ended_job(context, control.ledger)
-            if job is None:
-                return
-            asked = job.request["parameters"]
-            expected = {"model": self.name, "version": asked["model_version"], "alias": asked["model_alias"]}
-            source = {"submission_key": job.submission_key, "url": job.url}
-            engine.collect_scores(lake, self.name, day, job, expected)
-            manifest, table = verify_scores(lake, self.name, day, expected, source=source, **common)
-            control.ledger.mark_collected(job.submission_key, context.run_id)
-            import pyarrow.compute as pc
+        return [
+            build_job(spec, self.engine, self._options(job, self.engine.kinds)),
+            build_scores(spec, self.engine, self._options(scores, {"parquet"})),
+        ]
 
-            shown = {
-                "model_version": asked["model_version"],
-                "mean_score": float(pc.mean(table["score"]).as_py()),
-                "max_score": float(pc.max(table["score"]).as_py()),
-            }
-            yield dg.MaterializeResult(metadata={**self._describe(lake, day, manifest), **shown, **describe_job(job)})
+    def _describe_records(self) -> str:
+        by = f"version {self.version}" if self.version else f"the version that is `{self.alias or CHAMPION}` then"
+        if self.from_query is None:
+            records = f"the features of `{self.from_features}` of the day's newest feature date"
+        else:
+            where = f" where {self.from_query.where}" if self.from_query.where else ""
+            records = f"the rows of `{self.from_query.table}`{where}; what was read earlier on the day stays"
+        return f"The records to be scored: {records}. They have exactly the features, in its order, of {by}."
 
-        return scores
-
-    def _describe(self, lake: Lake, day: str, manifest: Manifest) -> dict[str, Any]:
-        return describe_partition(lake, lake_layout.scores_folder(self.name, day), manifest)
-
-    def _build_write_back(self) -> dg.AssetsDefinition:
-        database, schema, table = parse_reference(self.write_back.table)
-        keys = list(self.write_back.keys)
-
-        def write(lake: Lake, databases: Databases, folder: str, manifest: Manifest) -> dict[str, Any]:
-            scores = lake.read_table(f"{folder}/{SCORES_FILE}")
-            written = write_back(databases, database, schema, table, keys, scores, manifest.partition)
-            return {"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "keys": ", ".join(keys)}
-
-        return build_written_back(
-            table_key(database, schema, table),
-            scores_key(self.name),
-            lambda day: lake_layout.scores_folder(self.name, day),
-            write,
-            self._options(
-                f"The scores in `{self.write_back.table}`, upserted by {', '.join(keys)} in one transaction. "
-                "Writing a day twice changes nothing, and an older day never overwrites a newer one.",
-                {"sql"},
-            ),
+    def _describe_write_back(self) -> str:
+        table, keys = self.write_back.table, ", ".join(self.write_back.keys)
+        written = (
+            f"The scores in `{table}`, upserted by {keys} in one transaction. Writing a day twice changes nothing, and "
+            "an older day never overwrites a newer one."
         )
+        if self.from_query is None or self.from_query.scored_date is None:
+            return written
+        return f"{written} `{self.from_query.scored_date}` of the scored rows of `{self.from_query.table}` is set."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
-from adfml_assets.scoring.scores import build_scores_schema, replace_scores
+from adfml_assets.scoring.scores import FEATURE_SNAPSHOT, build_scores_schema, replace_scores
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from adfml_assets.training.trained import METADATA
@@ -27,10 +28,10 @@ def collect_scores(lake: Lake, model: str, day: str, job: RemoteJob, expected: M
     """Write a job's scores as the day's `predictions.parquet`, which they become only if all of them are right.
 
     The job's output is any number of Parquet files in any order, with RecordId, score, model, version and scored_at.
-    The alias is the one that was asked for: a deployment does not know it.
+    Alias and feature snapshot are those that were asked for: a deployment does not know them.
 
     Args:
-        expected: what every row has to say: `model`, `version`, `alias`.
+        expected: what every row has to say: `model`, `version`, `alias`, `feature_snapshot`.
 
     Raises:
         WrongResult: no files, columns that are missing, rows that are missing, doubled or too many, scores that are not
@@ -46,7 +47,7 @@ def collect_scores(lake: Lake, model: str, day: str, job: RemoteJob, expected: M
     _check_files(lake, folder, paths, records.num_rows)
     ids = []
     with replace_scores(lake, model, day, schema) as sink:
-        for batch in _read_scores(lake, paths, schema, expected["alias"]):
+        for batch in _read_scores(lake, paths, schema, expected):
             _check_batch(folder, batch, expected)
             ids.append(batch.column(RECORD_ID))
             sink.write(batch)
@@ -85,15 +86,21 @@ def collect_model(lake: Lake, model: str, version: str, job: RemoteJob) -> None:
     lake.write_bytes(f"{target}/{METADATA}", content)
 
 
-def _read_scores(lake: Lake, paths: list[str], schema: pa.Schema, alias: str) -> Iterator[pa.RecordBatch]:
+def _read_scores(
+    lake: Lake, paths: list[str], schema: pa.Schema, expected: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
+    asked = {
+        "alias": pa.scalar(expected["alias"]),
+        FEATURE_SNAPSHOT: pa.scalar(date.fromisoformat(expected[FEATURE_SNAPSHOT])),
+    }
     for path in paths:
         for batch in lake.iter_batches(path, _COLUMNS):
             columns = []
             for field in schema:
-                if field.name == "alias":
-                    columns.append(pa.repeat(alias, batch.num_rows))
+                if field.name in asked:
+                    columns.append(pa.repeat(asked[field.name], batch.num_rows))
                     continue
                 try:
                     columns.append(batch.column(field.name).cast(field.type))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import AdfmlError, WrongResult
-from adfml_assets.scoring.scores import FILE, build_scores_schema
+from adfml_assets.scoring.errors import WrongRecords
+from adfml_assets.scoring.scores import FEATURE_SNAPSHOT, FILE, build_scores_schema
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from resources.azure_ml_online import AzureMlOnline, OnlineLimits, OnlineTarget, Scored, TooManyRowErrors
 from resources.lake import Lake, ParquetSink, WrittenFile
@@ -41,22 +42,13 @@ class RowsRefused(AdfmlError):
         )
 
 
-class WrongRecords(AdfmlError):
-    """The records to score cannot be told apart."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path}: {reason}; every record needs a {RECORD_ID} of its own. Nothing was sent.")
-
-
 @dataclass(frozen=True)
 class Request:
     """What is to be scored, by what.
 
     Attributes:
         features: the columns that are sent, in the model's order.
-        expected: what every row of the result says: `model`, `version`, `alias`.
+        expected: what every row of the result says: `model`, `version`, `alias`, `feature_snapshot` (ISO).
         max_error_share: the share of the records, from 0 to 1, that may be without a score.
     """
 
@@ -75,15 +67,9 @@ class Result:
 
     errors: int = 0
     scored: int = 0
-    total: float = 0.0
     deployments: set[str] = field(default_factory=set)
     examples: list[tuple[Any, str]] = field(default_factory=list)
     manifest: Manifest | None = None
-
-    @property
-    def mean(self) -> float | None:
-        """The mean score; None without one."""
-        return self.total / self.scored if self.scored else None
 
 
 def score_online(
@@ -168,7 +154,6 @@ def _note(result: Result, batch: pa.RecordBatch, scored: Scored) -> None:
 
     result.errors += scored.failed
     result.scored += len(scored) - scored.failed
-    result.total += pc.sum(scored.scores, min_count=0).as_py()
     result.deployments |= scored.deployments
     if scored.failed and len(result.examples) < _SHOWN_ERRORS:
         wrong = pc.is_valid(scored.errors)
@@ -216,9 +201,13 @@ class _Sheet:
         if self._sink is None:
             self._sink = self._files.enter_context(self._file)
         schema, rows = self._sink.schema, self._rows
-        constants = [pa.repeat(pa.scalar(self._expected[name], pa.string()), rows) for name in schema.names[2:5]]
-        moment = pa.repeat(pa.scalar(self._now, schema.field("scored_at").type), rows)
-        columns = [_join(self._ids, schema.types[0]), _join(self._values, schema.types[1]), *constants, moment]
+        said = {
+            **self._expected,
+            "scored_at": self._now,
+            FEATURE_SNAPSHOT: date.fromisoformat(self._expected[FEATURE_SNAPSHOT]),
+        }
+        constants = [pa.repeat(pa.scalar(said[field.name], field.type), rows) for field in list(schema)[2:]]
+        columns = [_join(self._ids, schema.types[0]), _join(self._values, schema.types[1]), *constants]
         self._sink.write(pa.RecordBatch.from_arrays(columns, schema=schema))
         self._ids, self._values, self._rows = [], [], 0
 

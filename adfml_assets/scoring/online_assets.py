@@ -1,19 +1,20 @@
 """The `scores` asset of a model that an online endpoint scores: no remote job, the run itself sends the records."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from adfml_assets import lake_layout
-from adfml_assets.asset_keys import model_key, scores_key, scoring_input_key
+from adfml_assets.asset_keys import scores_key, scoring_input_key
 from adfml_assets.components.online_endpoint import OnlineEndpoint
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import SUBMITS_POLICY
-from adfml_assets.scoring.model_choice import choose_version
+from adfml_assets.scoring.empty_day import materialise_no_scores
+from adfml_assets.scoring.model_choice import require_current
 from adfml_assets.scoring.online import Request, Result, score_online
-from adfml_assets.scoring.scores import verify_scores, write_no_scores
+from adfml_assets.scoring.scores import FILE, build_expected
+from adfml_assets.scoring.shown import describe_scores, describe_version
 from adfml_assets.training.trained import read_metadata
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
@@ -25,7 +26,6 @@ RESOURCE = "azure_ml_online"
 def build_online_scores(
     *,
     model: str,
-    alias: str,
     engine: OnlineEndpoint,
     options: dict[str, Any],
     require_input: Callable[[Lake, str], Manifest],
@@ -33,21 +33,19 @@ def build_online_scores(
     """The asset whose partition holds a day's scores.
 
     Args:
-        alias: which version the scores are declared to be of: the one that has this alias when the run starts. Which
-            version the deployment runs is its own affair; the deployments that answered are in the metadata.
         options: the keyword arguments of `dg.asset` (description, partitions, group, kinds, owners).
-        require_input: the manifest of a day's records.
+        require_input: the manifest of a day's records. The scores are declared to be of the version that it was made
+            for. Which version the deployment runs is its own affair; the deployments that answered are in the metadata.
 
     Raises:
         DeclarationInvalid: the engine says what cannot be.
     """
     engine.check(f"Model {model}")
     target, limits = engine.build_target(), engine.build_limits()
-    newest_model = dg.AssetDep(model_key(model), partition_mapping=dg.LastPartitionMapping())
 
     @dg.asset(
         key=scores_key(model),
-        deps=[dg.AssetDep(scoring_input_key(model)), newest_model],
+        deps=[scoring_input_key(model)],
         # The policy of the scoring input: both go into one run.
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={RESOURCE, "lake", "control"},
@@ -60,13 +58,14 @@ def build_online_scores(
         records = require_input(lake, day)
         asset = context.asset_key.to_user_string()
         if records.rows == 0:
-            return _materialise_nothing(lake, model, day, asset=asset, now=now, run_id=context.run_id)
-        version = choose_version(lake, control.model_aliases, model, alias, records)
+            shown = materialise_no_scores(lake, model, records, asset=asset, now=now, run_id=context.run_id)
+            return dg.MaterializeResult(metadata={**shown, "errors": 0})
+        chosen = require_current(control, model, records)
         request = Request(
             model=model,
             day=day,
-            features=read_metadata(lake, model, version)["features"],
-            expected={"model": model, "version": version, "alias": alias},
+            features=read_metadata(lake, model, chosen.version)["features"],
+            expected=build_expected(records.facts, model),
             target=target,
             limits=limits,
             max_error_share=engine.max_error_share,
@@ -80,27 +79,16 @@ def build_online_scores(
     return scores
 
 
-def _materialise_nothing(
-    lake: Lake, model: str, day: str, *, asset: str, now: datetime, run_id: str
-) -> dg.MaterializeResult[None]:
-    write_no_scores(lake, model, day)
-    manifest, _ = verify_scores(lake, model, day, {}, asset=asset, now=now, run_id=run_id, source={})
-    shown = describe_partition(lake, lake_layout.scores_folder(model, day), manifest)
-    return dg.MaterializeResult(metadata={**shown, "errors": 0})
-
-
 def _describe(lake: Lake, request: Request, result: Result) -> dict[str, Any]:
     assert result.manifest is not None  # noqa: S101 - set when the scores became visible
     folder = lake_layout.scores_folder(request.model, request.day)
     shown: dict[str, Any] = {
         **describe_partition(lake, folder, result.manifest),
-        "model_version": request.expected["version"],
-        "model_alias": request.expected["alias"],
+        **describe_version(request.expected),
+        **describe_scores(lake.read_table(f"{folder}/{FILE}", ["score"])["score"]),
         "errors": result.errors,
         "deployments": ", ".join(sorted(result.deployments)) or "not said",
     }
-    if result.mean is not None:
-        shown["mean_score"] = result.mean
     if result.examples:
         rows = [dg.TableRecord({"RecordId": str(record), "error": message}) for record, message in result.examples]
         shown["first_errors"] = dg.MetadataValue.table(rows)

@@ -20,15 +20,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "predictions.parquet"
+FEATURE_SNAPSHOT = "feature_snapshot"
 
 
 def build_scores_schema(record_id_type: pa.DataType) -> pa.Schema:
-    """The columns of a day's scores: RecordId, score, model, version, alias and scored_at (UTC)."""
+    """The columns of a day's scores: RecordId, score, model, version, alias, scored_at (UTC) and feature_snapshot.
+
+    `alias` is the alias that the version was found by, empty where the version itself was asked for;
+    `feature_snapshot` is the snapshot date of the features.
+    """
     import pyarrow as pa
 
     fields = [(RECORD_ID, record_id_type), ("score", pa.float64())]
     fields += [(name, pa.string()) for name in ("model", "version", "alias")]
-    return pa.schema([*fields, ("scored_at", pa.timestamp("us", tz="UTC"))])
+    return pa.schema([*fields, ("scored_at", pa.timestamp("us", tz="UTC")), (FEATURE_SNAPSHOT, pa.date32())])
+
+
+def build_expected(said: Mapping[str, Any], model: str) -> dict[str, str]:
+    """What every row of a day's scores has to say, and the facts of their manifest.
+
+    Args:
+        said: `model_version`, `model_alias` and `feature_snapshot`: a scoring input's facts, or a job's parameters.
+    """
+    return {
+        "model": model,
+        "version": str(said["model_version"]),
+        "alias": str(said["model_alias"]),
+        FEATURE_SNAPSHOT: str(said[FEATURE_SNAPSHOT]),
+    }
 
 
 def verify_scores(
@@ -45,10 +64,10 @@ def verify_scores(
     """Make sure each record of the input has one finite score, by the version asked for; then make them visible.
 
     Args:
-        expected: what every row has to say: `model`, `version`, `alias`.
+        expected: what every row has to say: `model`, `version`, `alias`, `feature_snapshot`.
 
     Raises:
-        WrongResult: rows are missing, doubled, of another version, or without a score.
+        WrongResult: rows or columns are missing, rows are doubled, of another version, or without a score.
     """
     import pyarrow.compute as pc
 
@@ -59,6 +78,7 @@ def verify_scores(
         scores = lake.read_table(path)
     except NotFound:
         raise WrongResult(path, f"{records.num_rows} scores", "no file") from None
+    _require_columns(path, scores)
     if scores.num_rows != records.num_rows:
         raise WrongResult(path, f"{records.num_rows} scores, one a record of the input", f"{scores.num_rows}")
     missing = pc.sum(pc.invert(pc.is_in(records[RECORD_ID], value_set=scores[RECORD_ID]))).as_py() or 0
@@ -67,7 +87,7 @@ def verify_scores(
     if scores.num_rows and not pc.all(pc.is_finite(scores["score"]), skip_nulls=False).as_py():
         raise WrongResult(path, "a finite score in every row", "NULL, NaN or infinite ones")
     for column, value in expected.items():
-        found = pc.unique(scores[column]).to_pylist()
+        found = [None if one is None else str(one) for one in pc.unique(scores[column]).to_pylist()]
         if scores.num_rows and found != [value]:
             raise WrongResult(f"{path}: {column}", repr(value), ", ".join(map(repr, found[:5])))
     manifest = build_manifest(
@@ -82,6 +102,13 @@ def verify_scores(
     )
     commit_manifest(lake, folder, manifest)
     return manifest, scores
+
+
+def _require_columns(path: str, scores: pa.Table) -> None:
+    wanted = build_scores_schema(scores.schema.types[0]).names
+    missing = [name for name in wanted if name not in scores.column_names]
+    if missing:
+        raise WrongResult(path, f"the columns {', '.join(wanted)}", f"none named {', '.join(missing)}")
 
 
 def write_no_scores(lake: Lake, model: str, day: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 STAGING = "adfml_staging"
 
+_COLUMNS = {
+    "RecordId": "RecordId",
+    "Score": "score",
+    "ModelName": "model",
+    "ModelVersion": "version",
+    "ModelAlias": "alias",
+    "ScoredAt": "scored_at",
+    "FeatureSnapshot": "feature_snapshot",
+    "SnapshotDate": "snapshot_date",
+}
+# Columns that tables made by an older adfml do not have.
+_LATER = {"FeatureSnapshot"}
+
 
 class DuplicateKeys(AdfmlError):
     """Several rows to be written have one key."""
@@ -33,24 +46,42 @@ class DuplicateKeys(AdfmlError):
 
 @dataclass(frozen=True)
 class WrittenBack:
-    """What a write-back did: rows given, and rows left as they were because a newer snapshot's score is there."""
+    """What a write-back did.
+
+    Attributes:
+        rows: given.
+        kept_newer: rows left as they were because a newer snapshot's score is there.
+        left_out: columns that were not written, because the table was there before and does not have them.
+        marked: source rows that were noted as scored.
+    """
 
     rows: int
     kept_newer: int
+    left_out: tuple[str, ...] = ()
+    marked: int = 0
 
 
 def write_back(
-    databases: Databases, database: str, schema: str | None, table: str, keys: Sequence[str], scores: pa.Table, day: str
+    databases: Databases,
+    database: str,
+    schema: str | None,
+    table: str,
+    keys: Sequence[str],
+    scores: pa.Table,
+    day: str,
+    *,
+    mark: Callable[[Connection], int] | None = None,
 ) -> WrittenBack:
     """Upsert a day's scores; writing them twice changes nothing, and an older day never overwrites a newer one.
 
     The table is made where it does not exist: RecordId, Score, ModelName, ModelVersion, ModelAlias, ScoredAt (UTC),
-    SnapshotDate. Everything happens in one transaction: all scores of the day are there, or none.
+    FeatureSnapshot, SnapshotDate. Everything happens in one transaction: all scores of the day are there, or none.
 
     Args:
         keys: columns that identify a row, for example RecordId and ModelName.
         scores: as a scoring job leaves them.
         day: the scores' partition.
+        mark: what else belongs into the transaction: it notes the rows at their source as scored, and says how many.
 
     Raises:
         NotFound: a key is no column of the table.
@@ -60,17 +91,19 @@ def write_back(
 
     with databases.connect(database) as connection, connection.begin():
         target = _open_target(connection, schema, table, keys, scores)
-        staging = make_staging(connection, target, _NAMES)
-        for rows in _to_rows(scores, day):
+        names = [name for name in _COLUMNS if name in target.columns]
+        staging = make_staging(connection, target, names)
+        for rows in _to_rows(scores, day, names):
             connection.execute(staging.insert(), rows)
         require_unique(connection, staging, keys, target.fullname)
         match = sa.and_(*(target.c[key] == staging.c[key] for key in keys))
         newer = sa.exists().where(match, target.c.SnapshotDate > staging.c.SnapshotDate)
         kept = connection.execute(staging.delete().where(newer)).rowcount
         connection.execute(target.delete().where(sa.exists().where(match)))
-        connection.execute(target.insert().from_select(_NAMES, sa.select(staging)))
+        connection.execute(target.insert().from_select(names, sa.select(staging)))
         staging.drop(connection)
-    return WrittenBack(scores.num_rows, kept)
+        marked = mark(connection) if mark else 0
+    return WrittenBack(scores.num_rows, kept, tuple(name for name in _COLUMNS if name not in names), marked)
 
 
 def _open_target(
@@ -83,7 +116,7 @@ def _open_target(
     # Also of one that was just made: its texts have the database's collation, the staging table's must be the same.
     target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     for column in (*_columns(scores), *keys):
-        if column not in target.columns:
+        if column not in target.columns and (column not in _LATER or column in keys):
             raise NotFound("column", column, f"table {target.fullname}", target.columns.keys())
     return target
 
@@ -102,9 +135,6 @@ def _build_table(table: str, schema: str | None, keys: Sequence[str], scores: pa
     return sa.Table(table, sa.MetaData(), *columns, schema=schema)
 
 
-_NAMES = ("RecordId", "Score", "ModelName", "ModelVersion", "ModelAlias", "ScoredAt", "SnapshotDate")
-
-
 def _columns(scores: pa.Table) -> dict[str, sa.types.TypeEngine[Any]]:
     import pyarrow as pa
     import sqlalchemy as sa
@@ -117,6 +147,7 @@ def _columns(scores: pa.Table) -> dict[str, sa.types.TypeEngine[Any]]:
         "ModelVersion": sa.String(60),
         "ModelAlias": sa.String(60),
         "ScoredAt": sa.DateTime(),
+        "FeatureSnapshot": sa.Date(),
         "SnapshotDate": sa.Date(),
     }
 
@@ -140,21 +171,14 @@ def make_staging(connection: Connection, target: sa.Table, names: Sequence[str])
     return staging
 
 
-def _to_rows(scores: pa.Table, day: str) -> Iterator[list[dict[str, Any]]]:
+def _to_rows(scores: pa.Table, day: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     snapshot = date.fromisoformat(day)
     for batch in scores.to_batches(max_chunksize=BATCH_ROWS):
-        yield [
-            {
-                "RecordId": row["RecordId"],
-                "Score": row["score"],
-                "ModelName": row["model"],
-                "ModelVersion": row["version"],
-                "ModelAlias": row["alias"],
-                "ScoredAt": row["scored_at"].replace(tzinfo=None),
-                "SnapshotDate": snapshot,
-            }
-            for row in batch.to_pylist()
-        ]
+        for row in (rows := batch.to_pylist()):
+            row["scored_at"] = row["scored_at"].replace(tzinfo=None)
+            row["snapshot_date"] = snapshot
+        # Scores of an older adfml have no feature_snapshot.
+        yield [{name: row.get(_COLUMNS[name]) for name in names} for row in rows]
 
 
 def require_unique(connection: Connection, staging: sa.Table, keys: Sequence[str], table: str) -> None:
