@@ -1,0 +1,163 @@
+"""The asset that submits a model's training job, and what the job is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from adfml_assets import lake_layout
+from adfml_assets.archived_partitions import require_partition
+from adfml_assets.asset_keys import job_key, model_key, training_data_key
+from adfml_assets.components.remote_engine import JobParts, RemoteEngine
+from adfml_assets.models.errors import TrainingConfigInvalid
+from adfml_assets.models.gate import GateRules
+from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
+from adfml_assets.remote_assets import SUBMITS_POLICY, SUBMITS_TAGS, submit_remote_job
+from adfml_assets.training.trained import read_metadata
+from resources.control import ControlDatabase
+from resources.databricks import SERVICE as DATABRICKS
+from resources.errors import NotFound
+from resources.lake import Lake
+from resources.model_registry import CHAMPION, VersionKept
+
+if TYPE_CHECKING:
+    from adfml_assets.components.batch_endpoint import BatchEndpoint
+
+_CHAMPION_PARTS = frozenset({"champion_path", "champion_version", "champion_sha256"})
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a model is trained and judged.
+
+    Attributes:
+        model: its name.
+        engine: what trains it.
+        registered_model: its name in the MLflow registry.
+        experiment: the MLflow experiment.
+        hyperparameters: a JSON object, as text.
+        rules: of the gate.
+        build_options: description and kinds -> the keyword arguments of `dg.asset` that say what an asset is.
+    """
+
+    model: str
+    engine: RemoteEngine | BatchEndpoint
+    registered_model: str
+    experiment: str
+    hyperparameters: str
+    rules: GateRules
+    build_options: Callable[[str, set[str]], dict[str, Any]]
+
+    @property
+    def services(self) -> set[str]:
+        """The resource that tells Unity Catalog, where the models are registered there."""
+        return {DATABRICKS} if self.engine.service == DATABRICKS else set()
+
+
+class TrainingJobConfig(dg.Config):
+    """What may be chosen when a training job is submitted."""
+
+    hyperparameters: str | None = Field(
+        default=None, description='A JSON object in place of the declared ones, such as {"learning_rate": 0.1}.'
+    )
+    job: str | None = Field(
+        default=None, description="The Databricks job's name or id in place of the declared one (DatabricksJobId)."
+    )
+
+
+def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
+    """`<model>_job`: submits the training of a version, and says which version it has to compare itself with."""
+    service = spec.engine.service
+
+    @dg.asset(
+        key=job_key(model_key(spec.model)),
+        deps=[training_data_key(spec.model)],
+        tags=SUBMITS_TAGS,
+        backfill_policy=SUBMITS_POLICY,
+        required_resource_keys={service, "lake", "control"},
+        **spec.build_options(
+            f"The training job, {spec.engine.title}, submitted. The run ends when the service has the job; nothing "
+            "waits for it but a row in the ledger.",
+            spec.engine.kinds,
+        ),
+    )
+    def training_job(context: dg.AssetExecutionContext, config: TrainingJobConfig) -> dg.MaterializeResult[None]:
+        resources, version = context.resources, context.partition_key
+        control: ControlDatabase = resources.control
+        engine, hyperparameters = _choose_engine(spec, config), _choose_hyperparameters(spec, config)
+        if control.models.was_champion(spec.model, version):
+            raise dg.Failure(str(VersionKept(spec.model, version)), allow_retries=False)
+        parts = _build_parts(spec, resources.lake, control, version, hyperparameters)
+        return submit_remote_job(
+            context,
+            control.ledger,
+            getattr(resources, service),
+            collecting_asset=model_key(spec.model),
+            request=engine.build_request(resources.lake, parts),
+            deadline_hours=engine.deadline_hours,
+            max_tries=engine.max_tries,
+        )
+
+    return training_job
+
+
+def _choose_engine(spec: TrainingSpec, config: TrainingJobConfig) -> RemoteEngine | BatchEndpoint:
+    if config.job is None:
+        return spec.engine
+    if not isinstance(spec.engine, RemoteEngine):
+        raise TrainingConfigInvalid(spec.model, "job", config.job, f"nothing: it is trained by {spec.engine.title}")
+    return replace(spec.engine, job=config.job)
+
+
+def _choose_hyperparameters(spec: TrainingSpec, config: TrainingJobConfig) -> str:
+    if config.hyperparameters is None:
+        return spec.hyperparameters
+    try:
+        return format_hyperparameters(config.hyperparameters)
+    except NoObject as error:
+        raise TrainingConfigInvalid(spec.model, "hyperparameters", error.found, EXPECTED) from None
+
+
+def _build_parts(
+    spec: TrainingSpec, lake: Lake, control: ControlDatabase, version: str, hyperparameters: str
+) -> JobParts:
+    folder = lake_layout.training_data_folder(spec.model, version)
+    _, manifest = require_partition(lake, folder, training_data_key(spec.model).to_user_string(), version)
+    champion = control.models.aliases(spec.model).get(CHAMPION)
+    return JobParts(
+        partition=version,
+        hashes={file.name: file.sha256 for file in manifest.files},
+        files={},
+        folders={
+            "training_data_path": folder,
+            "champion_path": lake_layout.model_folder(spec.model, champion) if champion else "",
+        },
+        values={
+            "model_name": spec.model,
+            "model_version": version,
+            "experiment_name": spec.experiment,
+            "registered_model_name": spec.registered_model,
+            # Azure ML puts literals into a shell's command line, between single quotes.
+            "hyperparams": hyperparameters.replace("'", "\\u0027"),
+            "champion_version": champion or "",
+            "champion_sha256": _find_sha256(lake, control, spec.model, champion) if champion else "",
+        },
+        outputs={"model_path": lake_layout.model_folder(spec.model, version)},
+        staging=lake_layout.batch_output_folder(spec.model, f"version={version}"),
+        optional=_CHAMPION_PARTS,
+    )
+
+
+def _find_sha256(lake: Lake, control: ControlDatabase, model: str, version: str) -> str:
+    """The hash that a version's file was registered with; of one that is older than the registry, its metadata's."""
+    found = control.models.find(model, version)
+    if found is not None:
+        return found.model_sha256
+    try:
+        return str(read_metadata(lake, model, version).get("model_sha256") or "")
+    except NotFound:
+        return ""  # the job says that there is nothing to compare with
