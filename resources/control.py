@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resources.ledger import Ledger
     from resources.model_aliases import ModelAliases
     from resources.model_registry import ModelRegistry
+    from resources.retrainings import Retrainings
 
 T = TypeVar("T")
 
@@ -102,6 +103,13 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.model_registry import ModelRegistry
 
         return ModelRegistry(self.engine)
+
+    @property
+    def retrainings(self) -> Retrainings:
+        """The trainings that drift asked for."""
+        from resources.retrainings import Retrainings
+
+        return Retrainings(self.engine)
 
     @property
     def model_aliases(self) -> ModelAliases:

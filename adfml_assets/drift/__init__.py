@@ -1,0 +1,1 @@
+"""Drift: how far a day's records and scores are from what the model was trained on."""
