@@ -132,10 +132,8 @@ def _judge_baseline(name: str, block: Mapping[str, Any], rules: GateRules, own: 
     against, gain, error = _read_test(block, rules.metric), *_read_improvement(block, rules.metric)
     numbers = f"test {rules.metric} {_show(own)}, baseline {name} {_show(against)}"
     if gain is None or error is None or error < 0:
-        what = "no improvement with a standard error"
-        reason = (
-            f"Against baseline {name} {what} is known ({numbers}): the test rows are too few, or the job left none."
-        )
+        lacking = "the job left no improvement with a standard error (too few test rows?)"
+        reason = f"Is not known to beat baseline {name}: {numbers}, {lacking}."
         return Finding(name, BASELINE, False, reason)
     needed = rules.standard_errors * error
     passed = gain > needed
