@@ -93,16 +93,15 @@ class TrainedModel(dg.Component, dg.Resolvable):
         )
 
     def _build_training_data(self) -> dg.AssetsDefinition:
-        from adfml_assets.training_data_assets import build_training_data_asset
+        from adfml_assets.training_data_assets import (
+            build_training_data_asset,
+            describe_training_data,
+            list_training_data_kinds,
+        )
 
         source = choose_source(f"Model {self.name}", self.from_features, self.from_query, self.label)
-        where = source.feature_set if isinstance(source, FromFeatures) else source.table
-        what = (
-            f"Rows of `{where}` with what came after them (`{self.label.column or self.label.name}`, the following "
-            f"{self.label.days} days), split by time: train before validation before test, with {self.label.days} days "
-            "between. A version keeps the data it was first made from."
-        )
-        return build_training_data_asset(self.name, source, self.label, self._options(what, {"duckdb", "parquet"}))
+        options = self._options(describe_training_data(source, self.label), list_training_data_kinds(source))
+        return build_training_data_asset(self.name, source, self.label, options)
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
         return build_options(

@@ -12,6 +12,8 @@ from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.training.errors import PeriodInvalid
 from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource, parse_period
 
+_MOST_DAYS = 36_500
+
 
 @dataclass
 class FromFeatures(dg.Resolvable):
@@ -145,8 +147,8 @@ class Label(dg.Resolvable):
         Raises:
             DeclarationInvalid: says which field.
         """
-        if self.days < 0:
-            raise DeclarationInvalid("Label", "days", self.days, "a number of days, 0 or more")
+        if not 0 <= self.days <= _MOST_DAYS:
+            raise DeclarationInvalid("Label", "days", self.days, f"a number of days, 0 to {_MOST_DAYS}")
         if (self.column is None) == (self.function is None):
             raise DeclarationInvalid("Label", "column", self.column, "a column (from_query) or a function, one of both")
         if self.function is not None and self.name is None:

@@ -1,76 +1,45 @@
-"""Training data of a model version: features and what happened after them, split by time."""
+"""Training data of a model version: rows with what came after them, split by time, and a data card of all of it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.errors import NothingToTrainOn
-from adfml_assets.features.expressions import load_function, make_dates, open_tables, require_columns
-from adfml_assets.features.feature_set import FEATURE_DATE
-from resources.errors import NotFound
-from resources.lake import Lake
-from resources.manifest import FILE_NAME, Manifest, build_manifest, commit_manifest, read_manifest
+from adfml_assets.archive.current import quote
+from adfml_assets.features.categories import expand_categories, expanded_names, list_unknown, pin_categories
+from adfml_assets.training.choice import DATA_CARD, Asked, Choice, choose, describe_asked, read_card
+from adfml_assets.training.columns import require_baseline, require_other_names, require_rows
+from adfml_assets.training.data_card import count_labels, measure_label, measure_missing, require_labels
+from adfml_assets.training.feature_lists import hash_features
+from adfml_assets.training.feature_rows import stage_features
+from adfml_assets.training.query_rows import stage_query
+from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource
+from adfml_assets.training.splits import SPLITS
+from adfml_assets.training.workspace import ROWS, Staged, fetch_row, open_workspace, select_split
+from resources.database import Databases
+from resources.lake import Lake, WrittenFile
+from resources.manifest import FILE_NAME, Manifest, build_manifest, commit_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from ibis.expr.types import Table
+    from ibis.backends.duckdb import Backend
 
-SPLITS = ("train", "validation", "test")
-DATA_CARD = "data_card.json"
-Partitions = Mapping[str, tuple[str, Manifest]]
-
-
-@dataclass(frozen=True)
-class LabelSpec:
-    """What a model predicts.
-
-    Attributes:
-        name: of the label's column.
-        function: `package.module.function` of an ibis expression giving key, feature_date and `label`.
-        days: how many days after the feature date the label looks at.
-        baseline: a feature that is itself a naive forecast of the label; the model must beat it.
-    """
-
-    name: str
-    function: str
-    days: int
-    baseline: str
-
-
-def find_snapshot(lake: Lake, feature_set: str, training_folder: str, wanted: str | None) -> str:
-    """The snapshot date a version is trained on: the one it was trained on before, the one asked for, or the latest.
-
-    Raises:
-        NotFound: the feature set has no such snapshot.
-    """
-    folder = lake_layout.feature_set_folder(feature_set)
-    marker = "/snapshot_date="
-    days = sorted(p.partition(marker)[2].split("/")[0] for p in lake.list_files(folder) if p.endswith(f"/{FILE_NAME}"))
-    if wanted is not None and wanted not in days:
-        raise NotFound("snapshot", wanted, f"feature set {feature_set}", days)
-    if wanted is not None:
-        return wanted
-    before = read_manifest(lake, training_folder)
-    if before is not None:
-        return str(before.facts["snapshot_date"])
-    if not days:
-        raise NotFound("snapshot", "latest", f"feature set {feature_set} (materialise it first)", days)
-    return days[-1]
+_EXPANDED = "adfml_expanded"
+_BATCH_BYTES = 16 * 1024 * 1024
+_LEFT_TO_THE_CARD = ("missing", "label_histogram", "rows", "asked")
 
 
 def build_training_data(
     lake: Lake,
+    databases: Databases,
     model: str,
     version: str,
+    source: FeaturesSource | QuerySource,
     label: LabelSpec,
-    features: tuple[str, Manifest],
-    label_tables: Partitions,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
     *,
     asset: str,
     now: datetime,
@@ -78,97 +47,154 @@ def build_training_data(
 ) -> tuple[str, Manifest, dict[str, Any]]:
     """Write train, validation and test and the data card. Returns folder, manifest and card.
 
-    Labels look `days` days ahead of their feature date, so a feature date is used only where all of these days are
-    in the data, and between two splits lie at least `days` days: nothing of what one split is asked is known to
-    another, and the test comes last in time.
+    Labels look `days` days ahead of their row's date, so a date is used only where all of these days are in the data,
+    and between two splits lie at least `days` days: nothing of what one split is asked is known to another, and the
+    test comes last in time. The categories that become columns are those of the train split.
+
+    Nothing is written before all is known to be right. Then the version is invisible until it is whole again.
+
+    Args:
+        asked: what this run is told; without it the version is made from what it was made from before.
+        now: UTC.
 
     Raises:
-        NothingToTrainOn: a split would be empty.
-        NotFound: the baseline is no feature, or a column is missing.
+        PeriodInvalid: dates that cannot be.
+        LabelWindowPastData, NothingToTrainOn, NotFound, WrongFeatureType, NamesTaken, SnapshotsDiffer, DuplicateLabels,
+        TimesMissing: see `stage_features` and `stage_query`.
+        LabelInvalid: labels are NULL or not finite, or all 0.
+        FeaturesMissingEverywhere: features without a value in the train split.
     """
     folder = lake_layout.training_data_folder(model, version)
-    facts = features[1].facts
-    key, last_event = str(facts["key"]), _to_date(facts["last_event"])
-    dates = [date.fromisoformat(d) for d in facts["feature_dates"]]
-    splits = split_dates(dates, last_event, label.days)
-    names = [c.name for c in features[1].columns if c.name not in {key, FEATURE_DATE}]
-    require_columns(f"feature set of model {model}", names, [label.baseline])
-    files, rows = [], {}
-    with open_tables(lake, {**label_tables, "features": features}) as (backend, tables):
-        feature_table = tables.pop("features")
-        used = [d for dates_of_split in splits.values() for d in dates_of_split]
-        labels = load_function(label.function)(**tables, feature_dates=make_dates(used), days=label.days)
-        require_columns(f"the result of {label.function}", labels.columns, [key, FEATURE_DATE, "label"])
-        joined = _join_labels(feature_table, labels, key, names, label.name)
-        for split in SPLITS:
-            table: pa.Table = backend.to_pyarrow(
-                joined.filter(joined[FEATURE_DATE].isin(splits[split])).order_by([FEATURE_DATE, key])
-                if splits[split]
-                else joined.limit(0)
-            )
-            if table.num_rows == 0:
-                raise NothingToTrainOn(model, split, [d.isoformat() for d in dates], label.days)
-            files.append(lake.write_table(f"{folder}/{split}.parquet", table))
-            rows[split] = table.num_rows
-    card = {
-        "model": model,
-        "version": version,
-        "key": key,
-        "time": FEATURE_DATE,
-        "label": label.name,
-        "label_days": label.days,
-        "baseline": label.baseline,
-        "features": names,
-        "features_sha256": hash_features(names),
-        "rows": rows,
-        "periods": {split: [d.isoformat() for d in splits[split]] for split in SPLITS},
-    }
-    lake.write_bytes(f"{folder}/{DATA_CARD}", json.dumps(card, indent=2).encode())
+    choice = choose(model, source, asked, read_card(lake, folder))
+    with open_workspace() as backend:
+        if isinstance(source, FeaturesSource):
+            staged = stage_features(lake, backend, model, source, label, choice)
+        else:
+            staged = stage_query(databases, backend, model, source, label, choice, now.date())
+        _require_rows(backend, model, staged, label)
+        require_labels(backend.con, ROWS, model, staged, label)
+        most = source.most_categories if isinstance(source, FeaturesSource) else 0
+        table, described = _expand(backend, model, staged, label, most)
+        card = {
+            "model": model,
+            "version": version,
+            "key": staged.key,
+            "time": staged.time,
+            "label": label.name,
+            "label_days": label.days,
+            "baseline": label.baseline,
+            **described,
+            **_describe_rows(backend, table, model, staged, label, described["features"]),
+            **_describe_origin(staged, choice),
+        }
+        # From here on an older state of the version is gone: its manifest must not vouch for other files.
+        lake.delete(f"{folder}/{FILE_NAME}")
+        lake.write_bytes(f"{folder}/{DATA_CARD}", json.dumps(card, indent=2, allow_nan=False).encode())
+        columns = [staged.key, staged.time, *described["features"], label.name]
+        files = [_write_split(lake, folder, backend, table, staged, split, columns) for split in SPLITS]
+        schema = _read_schema(backend, table, columns)
     manifest = build_manifest(
         asset=asset,
         partition=version,
         files=files,
-        schema=table.schema,
+        schema=schema,
         written_at=now,
         run_id=run_id,
-        source={"features": {"folder": features[0], "run_id": features[1].run_id}},
-        facts={"snapshot_date": features[1].partition, "features_sha256": card["features_sha256"]},
+        source=dict(staged.read_from),
+        facts={name: value for name, value in card.items() if name not in _LEFT_TO_THE_CARD},
     )
     commit_manifest(lake, folder, manifest)
     return folder, manifest, card
 
 
-def split_dates(dates: Sequence[date], last_event: date, days: int) -> dict[str, list[date]]:
-    """Feature dates of train, validation and test.
+def _require_rows(backend: Backend, model: str, staged: Staged, label: LabelSpec) -> None:
+    """Make sure that every split has rows: dates alone are none."""
+    counted = f"SELECT count(*) FROM {ROWS} WHERE "  # noqa: S608 - a name of this package
+    counts = {
+        split: int(fetch_row(backend.con, counted + select_split(staged.time, dates))[0])
+        for split, dates in staged.splits.items()
+    }
+    require_rows(model, counts, staged.dates, label.days)
 
-    The test is the latest date whose label is whole; validation the latest at least `days` before it; train is
-    everything at least `days` before that. Dates in between are dropped: their labels would overlap.
+
+def _expand(backend: Backend, model: str, staged: Staged, label: LabelSpec, most: int) -> tuple[str, dict[str, Any]]:
+    """Pin the categories of the train split and make their columns. Returns the table and what the card says of it.
+
+    Raises:
+        NamesTaken: a category's column would have another column's name.
+        NotFound: the baseline is none of the features.
     """
-    gap = timedelta(days=days)
-    test = max((d for d in dates if d + gap <= last_event), default=None)
-    validation = max((d for d in dates if test is not None and d + gap <= test), default=None)
-    train = [d for d in dates if validation is not None and d + gap <= validation]
-    return {
-        "train": sorted(train),
-        "validation": [validation] if validation is not None else [],
-        "test": [test] if test is not None else [],
+    rows = backend.table(ROWS)
+    dates = {split: rows[staged.time].cast("date").between(min(d), max(d)) for split, d in staged.splits.items()}
+    train = rows.filter(dates["train"])
+    pinned = {column: pin_categories(backend, train, column, most=most) for column in staged.categories}
+    unknown = {split: list_unknown(backend, rows.filter(dates[split]), pinned) for split in SPLITS if pinned}
+    features = expanded_names(staged.features, pinned)
+    require_other_names(f"Model {model}", [staged.key, staged.time, *features, label.name])
+    require_baseline(f"model {model}", features, label.baseline)
+    table = ROWS
+    if pinned:
+        backend.create_table(_EXPANDED, expand_categories(rows, pinned))
+        table = _EXPANDED
+    schema = _read_schema(backend, table, features)
+    return table, {
+        "features": features,
+        "features_sha256": hash_features(staged.definition_sha256, features, pinned),
+        "definition_sha256": staged.definition_sha256,
+        "pinned": pinned,
+        "unknown_categories": {split: found for split, found in unknown.items() if found},
+        "feature_types": {field.name: str(field.type) for field in schema},
     }
 
 
-def hash_features(names: Sequence[str]) -> str:
-    """One value for a list of features in their order."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+def _describe_rows(
+    backend: Backend, table: str, model: str, staged: Staged, label: LabelSpec, features: Sequence[str]
+) -> dict[str, Any]:
+    connection = backend.con
+    missing = measure_missing(connection, table, model, staged, _read_schema(backend, table, features), features)
+    distribution = measure_label(connection, table, staged, label.name)
+    return {
+        "rows": {split: int(distribution[split]["rows"]) for split in SPLITS},
+        "periods": {split: [day.isoformat() for day in staged.splits[split]] for split in SPLITS},
+        "label_distribution": distribution,
+        "label_histogram": count_labels(connection, table, staged, label.name, distribution),
+        "missing": missing,
+    }
 
 
-def _join_labels(features: Table, labels: Table, key: str, names: Sequence[str], label_name: str) -> Table:
-    joined = features.left_join(labels, [key, FEATURE_DATE])
-    return joined.select(
-        features[key],
-        features[FEATURE_DATE],
-        *(features[name] for name in names),
-        labels["label"].fill_null(0.0).cast("float64").name(label_name),
+def _describe_origin(staged: Staged, choice: Choice) -> dict[str, Any]:
+    used = [day for dates in staged.splits.values() for day in dates]
+    return {
+        "source": dict(staged.source),
+        "snapshot_date": staged.snapshot_date,
+        "start_date": min(used).isoformat(),
+        "end_date": max(used).isoformat(),
+        "asked": describe_asked(choice.asked),
+        "left_out": {why: list(days) for why, days in staged.left_out.items()},
+    }
+
+
+def _write_split(
+    lake: Lake, folder: str, backend: Backend, table: str, staged: Staged, split: str, columns: Sequence[str]
+) -> WrittenFile:
+    """Stream a split's rows to its file: sorted, so that the same rows are the same file."""
+    selected = ", ".join(map(quote, columns))
+    # Rows of a query may have one key and time: then the rest of the row decides.
+    rest = f", hash({selected})" if staged.source["kind"] == "query" else ""
+    sql = (
+        f"SELECT {selected} FROM {table} WHERE {select_split(staged.time, staged.splits[split])} "  # noqa: S608 - quoted
+        f"ORDER BY {quote(staged.time)}, {quote(staged.key)}{rest}"
     )
+    rows = max(1_000, min(100_000, _BATCH_BYTES // (8 * len(columns))))
+    reader = backend.con.execute(sql).to_arrow_reader(rows)
+    with lake.write_parquet(f"{folder}/{split}.parquet", reader.schema) as sink:
+        for batch in reader:
+            sink.write(batch)
+    assert sink.written is not None  # noqa: S101 - set when the block ended without an exception
+    return sink.written
 
 
-def _to_date(moment: str) -> date:
-    return datetime.fromisoformat(moment).date()
+def _read_schema(backend: Backend, table: str, columns: Sequence[str]) -> pa.Schema:
+    selected = ", ".join(map(quote, columns))
+    schema: pa.Schema = backend.con.execute(f"SELECT {selected} FROM {table} LIMIT 0").to_arrow_table().schema  # noqa: S608
+    return schema

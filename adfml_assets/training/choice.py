@@ -1,0 +1,128 @@
+"""Which snapshots and dates a version is made from: as a run is told, as it was made before, or as declared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from adfml_assets.training.errors import LabelWindowPastData, PeriodInvalid
+from adfml_assets.training.spec import FeaturesSource, Period, QuerySource, parse_day, parse_period
+from resources.lake import Lake
+
+DATA_CARD = "data_card.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is told; dates as they are written, None: nothing is said.
+
+    Attributes:
+        snapshot_date: the features' snapshot; with `snapshots: each` the last one that counts.
+        start_date, end_date: the first and the last date of the rows.
+    """
+
+    snapshot_date: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a version is made from.
+
+    Attributes:
+        asked: what the version was told, by this run or an earlier one or by its declaration: recorded with it.
+        snapshot_date: the features' snapshot; None: the newest one.
+        snapshots: with `snapshots: each` exactly these; None: all there are in the period.
+        period: the dates of the rows.
+        end_is_asked: whether the period's end was asked for: then it is an error where labels end before it.
+    """
+
+    asked: Asked
+    snapshot_date: str | None
+    snapshots: tuple[str, ...] | None
+    period: Period
+    end_is_asked: bool
+
+
+def read_card(lake: Lake, folder: str) -> dict[str, Any] | None:
+    """A version's data card; None: there is none. It is there before the data are, and stays where a run is killed."""
+    try:
+        return dict(json.loads(lake.read_bytes(f"{folder}/{DATA_CARD}")))
+    except FileNotFoundError:
+        return None
+
+
+def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, before: Mapping[str, Any] | None) -> Choice:
+    """What a version is made from.
+
+    A run that is told nothing makes the version again from the same snapshots and dates as before. What it is told
+    takes the place of what the version was told before, field by field; the declaration counts where neither says
+    anything.
+
+    Args:
+        before: the version's data card; None: the version is new.
+
+    Raises:
+        PeriodInvalid: dates that are none, or the wrong way round; a snapshot is asked for where there are none.
+    """
+    where = f"Training data of {model}"
+    parse_day(where, "snapshot_date", asked.snapshot_date)
+    if isinstance(source, QuerySource) and asked.snapshot_date is not None:
+        expected = "nothing: from_query reads the table as it is, choose rows by start_date and end_date"
+        raise PeriodInvalid(where, "snapshot_date", asked.snapshot_date, expected)
+    known = before if before is not None and before.get("source", {}).get("of") == name_source(source) else None
+    if known is not None and asked == Asked():
+        return Choice(
+            asked=Asked(**known["asked"]),
+            snapshot_date=known["snapshot_date"],
+            snapshots=tuple(known["source"].get("snapshot_dates", ())) or None,
+            period=parse_period(where, known["start_date"], known["end_date"]),
+            end_is_asked=False,
+        )
+    told = Asked(**known["asked"]) if known is not None else Asked()
+    merged = Asked(
+        snapshot_date=asked.snapshot_date or told.snapshot_date,
+        start_date=asked.start_date or told.start_date or _write(source.period.start),
+        end_date=asked.end_date or told.end_date or _write(source.period.end),
+    )
+    return Choice(
+        asked=merged,
+        snapshot_date=asked.snapshot_date or (known["snapshot_date"] if known is not None else None),
+        snapshots=None,
+        period=parse_period(where, merged.start_date, merged.end_date),
+        end_is_asked=merged.end_date is not None,
+    )
+
+
+def name_source(source: FeaturesSource | QuerySource) -> str:
+    """What tells a source from others: a version whose source is another one by now starts anew."""
+    if isinstance(source, FeaturesSource):
+        return f"features {source.feature_set} {source.snapshots}"
+    return f"query {source.table}"
+
+
+def describe_asked(asked: Asked) -> dict[str, str | None]:
+    """As the data card has it."""
+    return asdict(asked)
+
+
+def require_whole_windows(model: str, choice: Choice, days: int, last_day: date) -> None:
+    """Make sure that labels of an end date that was asked for are whole.
+
+    Raises:
+        LabelWindowPastData: its label looks at days after the data's last.
+    """
+    end = choice.period.end
+    if not choice.end_is_asked or end is None or days <= (last_day - end).days:
+        return
+    latest = last_day - timedelta(days=days)
+    needed = (end + timedelta(days=days)).isoformat() if (date.max - end).days >= days else "the end of time"
+    raise LabelWindowPastData(model, end.isoformat(), days, needed, last_day.isoformat(), latest.isoformat())
+
+
+def _write(day: date | None) -> str | None:
+    return day.isoformat() if day is not None else None

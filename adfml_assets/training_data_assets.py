@@ -1,0 +1,96 @@
+"""The asset of a model's training data, one partition a version."""
+
+from typing import Any
+
+import dagster as dg
+
+from adfml_assets.archived_partitions import parse_reference
+from adfml_assets.asset_keys import archive_key, features_key, table_key, training_data_key
+from adfml_assets.components.training_source import FromFeatures, FromQuery, Label
+from adfml_assets.metadata import describe_partition
+from adfml_assets.remote_assets import SUBMITS_POLICY
+from adfml_assets.training.choice import Asked
+from adfml_assets.training.shown import show_card
+from adfml_assets.training.training_data import build_training_data
+from resources.control import utc_now
+from resources.database import Databases
+from resources.lake import Lake
+
+
+class TrainingDataConfig(dg.Config):
+    """What may be chosen when training data is materialised; what is not chosen stays as the version has it.
+
+    A new version that is told nothing takes what its model declares.
+    """
+
+    snapshot_date: str | None = None
+    """The features' snapshot to train on, YYYY-MM-DD; without it the one the version was trained on before, else the
+    latest. With `snapshots: each` the last one that counts."""
+
+    start_date: str | None = None
+    """The first date of the rows, YYYY-MM-DD (the pipeline's StartDate)."""
+
+    end_date: str | None = None
+    """The last date of the rows, YYYY-MM-DD (the pipeline's EndDate)."""
+
+
+def build_training_data_asset(
+    model: str, source: FromFeatures | FromQuery, label: Label, options: dict[str, Any]
+) -> dg.AssetsDefinition:
+    """Features or rows of a table with their labels, split by time.
+
+    Args:
+        options: keyword arguments of `dg.asset` that say what it is and to whom it belongs (`build_options`).
+    """
+    spec, label_spec = source.build_spec(), label.build_spec()
+
+    @dg.asset(
+        key=training_data_key(model),
+        deps=[dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in _list_upstream(source, label)],
+        # The policy of the job that follows: both go into one run.
+        backfill_policy=SUBMITS_POLICY,
+        **options,
+    )
+    def training_data(
+        context: dg.AssetExecutionContext, config: TrainingDataConfig, lake: Lake, databases: Databases
+    ) -> dg.MaterializeResult[None]:
+        folder, manifest, card = build_training_data(
+            lake,
+            databases,
+            model,
+            context.partition_key,
+            spec,
+            label_spec,
+            Asked(config.snapshot_date, config.start_date, config.end_date),
+            asset=context.asset_key.to_user_string(),
+            now=utc_now(),
+            run_id=context.run_id,
+        )
+        return dg.MaterializeResult(metadata={**describe_partition(lake, folder, manifest), **show_card(card)})
+
+    return training_data
+
+
+def describe_training_data(source: FromFeatures | FromQuery, label: Label) -> str:
+    """What the asset is, for its description."""
+    ahead = f"the following {label.days} days"
+    if isinstance(source, FromQuery):
+        what = f"Rows of `{source.table}` with what came after them (`{label.column}`, {ahead})"
+    else:
+        which = "Features of" if source.snapshots == "newest" else "Features of every snapshot of"
+        what = f"{which} `{source.feature_set}` with what came after them (`{label.name}`, {ahead})"
+    return (
+        f"{what}, split by time: train before validation before test, with {label.days} days between. A version keeps "
+        "the snapshots and dates it was first made from, unless a run is told others."
+    )
+
+
+def list_training_data_kinds(source: FromFeatures | FromQuery) -> set[str]:
+    """The asset's kinds."""
+    return {"duckdb", "parquet", "sql"} if isinstance(source, FromQuery) else {"duckdb", "parquet"}
+
+
+def _list_upstream(source: FromFeatures | FromQuery, label: Label) -> list[dg.AssetKey]:
+    if isinstance(source, FromQuery):
+        return [table_key(*parse_reference(source.table))]
+    return [features_key(source.feature_set), *(archive_key(*parse_reference(r)) for r in label.tables.values())]
