@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from local_cloud.errors import LocalCloudError
+from local_cloud.model_registry import open_registry
 from local_cloud.state import StateFolder
 from workloads.errors import WorkloadError
 from workloads.model_files import ModelRecord, load_model
@@ -105,25 +105,12 @@ class ModelShelf:
     def __init__(self, state: StateFolder) -> None:
         self._state = state
         self._lock = threading.Lock()
-        self._client: MlflowClient | None = None
         self._loaded: dict[tuple[str, str], DeployedModel] = {}
 
     def list_endpoints(self) -> list[Endpoint]:
         """An endpoint for every registered model that has a version."""
-        if not self._state.mlflow_database.exists():
-            return []
-        return sorted(self._read_endpoints(), key=lambda endpoint: endpoint.model)
-
-    def _read_endpoints(self) -> Iterator[Endpoint]:
-        client, page = self._open(), None
-        while page is None or page.token:
-            page = client.search_registered_models(page_token=page.token if page else None)
-            for model in page:
-                # One for each stage a version is in: the newest of them is the newest of all.
-                newest = max((int(version.version) for version in model.latest_versions), default=None)
-                if newest is not None:
-                    aliases = {alias: str(version) for alias, version in model.aliases.items()}
-                    yield Endpoint(name_endpoint(model.name), model.name, {**aliases, LATEST: str(newest)})
+        client = open_registry(self._state)
+        return sorted(_read_endpoints(client), key=lambda endpoint: endpoint.model) if client else []
 
     def find_endpoint(self, name: str) -> Endpoint | None:
         """The endpoint of a name."""
@@ -143,21 +130,12 @@ class ModelShelf:
                 del self._loaded[next(iter(self._loaded))]
             return loaded
 
-    def _open(self) -> MlflowClient:
-        with self._lock:
-            if self._client is None:
-                os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-                from mlflow import MlflowClient
-
-                uri = self._state.mlflow_environment()["MLFLOW_TRACKING_URI"]
-                self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            return self._client
-
     def _read(self, model: str, version: str) -> DeployedModel:
         import yaml
 
-        assert self._client is not None  # noqa: S101 - the endpoint was found through it
-        folder = _to_path(self._client.get_model_version_download_uri(model, version))
+        client = open_registry(self._state)
+        assert client is not None  # noqa: S101 - the endpoint was found through it
+        folder = _to_path(client.get_model_version_download_uri(model, version))
         try:
             described = yaml.safe_load((folder / "MLmodel").read_text("utf-8"))
             flavor = described["flavors"]["sklearn"]
@@ -176,6 +154,18 @@ class ModelShelf:
                 return DeployedModel(load_model(area, str(folder), record), features)
         except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError, WorkloadError) as error:
             raise ModelError(f"Version {version} of {model} cannot be loaded: {error}") from error
+
+
+def _read_endpoints(client: MlflowClient) -> Iterator[Endpoint]:
+    page = None
+    while page is None or page.token:
+        page = client.search_registered_models(page_token=page.token if page else None)
+        for model in page:
+            # One for each stage a version is in: the newest of them is the newest of all.
+            newest = max((int(version.version) for version in model.latest_versions), default=None)
+            if newest is not None:
+                aliases = {alias: str(version) for alias, version in model.aliases.items()}
+                yield Endpoint(name_endpoint(model.name), model.name, {**aliases, LATEST: str(newest)})
 
 
 def name_endpoint(model: str) -> str:

@@ -1,24 +1,22 @@
-"""The Databricks Jobs API 2.2: run-now, runs/get, get-output, cancel, list, and jobs/list, jobs/get."""
+"""A Databricks workspace: the Jobs API 2.2 (run-now, runs/get, get-output, cancel, list, and jobs/list, jobs/get), and
+what it serves besides: Unity Catalog's registered models, and the page of each run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local_cloud import run_page
+from local_cloud import run_page, unity_catalog_api
 from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec
 from local_cloud.clock import now_millis
+from local_cloud.databricks_access import build_endpoint
 from local_cloud.databricks_engine import Engine
 from local_cloud.databricks_requests import (
     Call,
     invalid,
-    parse_body,
     read_flag,
     read_job_parameters,
     read_number,
@@ -30,17 +28,15 @@ from local_cloud.databricks_requests import (
 )
 from local_cloud.databricks_store import AttemptRecord, RunFilter, RunRecord, RunStore
 from local_cloud.databricks_views import RunViews
-from local_cloud.errors import ApiError, TokenError
-from local_cloud.exchanges import guard, make_page_token
+from local_cloud.errors import ApiError
+from local_cloud.exchanges import make_page_token
 from local_cloud.faults import FaultBox
 from local_cloud.logs import WorkloadLog, read_log
 from local_cloud.services import Cloud, Service
-from local_cloud.tokens import Claims, TokenIssuer
-
-RESOURCE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
-"""The application id of Azure Databricks: the audience a token must have."""
+from local_cloud.tokens import TokenIssuer
 
 PREFIX = "/api/2.2/jobs"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 MAX_TOKEN_LENGTH = 64
 MAX_RUNS_PAGE = 25
 MAX_JOBS_PAGE = 100
@@ -207,7 +203,7 @@ class JobsApi:
 
 
 def build_service(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
-    """The Jobs API over the jobs of a bundle, and the page of each run."""
+    """A workspace with the jobs of a bundle."""
     store = RunStore(cloud.database)
     folders = AttemptFolders(cloud.state)
     created = int(cloud.database.setting("jobs_created", lambda: str(now_millis())))
@@ -218,7 +214,12 @@ def build_service(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
     engine = Engine(store, folders, cloud.faults, cloud.fail)
     api = JobsApi(jobs, created, store, RunViews(cloud.url), cloud.faults, read_log=log_of, wake=engine.wake)
     return Service(
-        routes=[*build_routes(api, cloud.issuer), *run_page.build_routes(store, log_of)],
+        routes=[
+            *build_routes(api, cloud.issuer),
+            *unity_catalog_api.build_routes(cloud.state, cloud.issuer),
+            Route("/api/{rest:path}", build_endpoint(_no_such_api, cloud.issuer), methods=_METHODS),
+            *run_page.build_routes(store, log_of),
+        ],
         environment={"ADFML_DATABRICKS_HOST": cloud.url},
         start=engine.start,
         stop=engine.stop,
@@ -236,33 +237,8 @@ def build_routes(api: JobsApi, issuer: TokenIssuer) -> list[Route]:
         ("GET", "/list", api.list_jobs),
         ("GET", "/get", api.get_job),
     ]
-    routes = [Route(PREFIX + path, _endpoint(handler, issuer), methods=[method]) for method, path, handler in served]
-    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    return [*routes, Route("/api/{rest:path}", _endpoint(_no_such_api, issuer), methods=methods)]
-
-
-def _endpoint(handler: Callable[[Call], dict[str, Any]], issuer: TokenIssuer) -> Callable[[Request], Any]:
-    async def answer(request: Request) -> Response:
-        caller = _authenticate(issuer, request.headers.get("authorization"))
-        body = parse_body(await request.body()) if request.method == "POST" else {}
-        call = Call(request.method, request.url.path, dict(request.query_params), body, caller)
-        return JSONResponse(await run_in_threadpool(handler, call))
-
-    return guard(answer, _show_error, "INTERNAL_ERROR")
+    return [Route(PREFIX + path, build_endpoint(handler, issuer), methods=[method]) for method, path, handler in served]
 
 
 def _no_such_api(call: Call) -> dict[str, Any]:
     raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{call.method} {call.path}'")
-
-
-def _show_error(error: ApiError) -> Response:
-    return JSONResponse({"error_code": error.code, "message": error.message}, status_code=error.status)
-
-
-def _authenticate(issuer: TokenIssuer, authorization: str | None) -> Claims:
-    try:
-        return issuer.verify(authorization, RESOURCE)
-    except TokenError as error:
-        if error.reason == "signature":
-            raise ApiError(403, "PERMISSION_DENIED", str(error)) from error
-        raise ApiError(401, "UNAUTHENTICATED", str(error)) from error

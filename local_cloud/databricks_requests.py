@@ -1,4 +1,4 @@
-"""What requests to the Jobs API say, read and checked."""
+"""What requests to a Databricks workspace say, read and checked."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _TASK_PARAMETERS = (
 
 @dataclass(frozen=True)
 class Call:
-    """One request, authenticated and parsed."""
+    """One request, authenticated and parsed; `parts` are the named ones of its path."""
 
     method: str
     path: str
     query: Mapping[str, str]
     body: Mapping[str, Any]
     caller: Claims
+    parts: Mapping[str, str]
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:

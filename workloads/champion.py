@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workloads.columns import open_parquet, require_numbers, to_matrix
+from workloads.columns import open_parquet, require_numbers, to_floats, to_matrix
 from workloads.errors import WorkloadError
 from workloads.model_files import ModelRecord, load_model, read_record
 from workloads.paths import FileArea
@@ -14,8 +14,11 @@ from workloads.regression import predict
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from workloads.training_data import DataCard
+
+_OTHER = "_other"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Champion:
 
     Attributes:
         path: Its folder, with metadata.json.
-        version: The version it has to be; "" takes the folder's word.
+        version: The version it has to be.
         sha256: The hash of its file that was recorded when it was registered; "" where that is not known.
     """
 
@@ -50,27 +53,29 @@ def score_champion(area: FileArea, champion: Champion, card: DataCard, folder: s
     """
     record = read_record(area, champion.path)
     _require_same_question(record, champion, card)
+    sources = _find_sources(record, card)
     shown_as = f"{folder}/test.parquet"
+    wanted = list(dict.fromkeys(column for columns in sources.values() for column in columns))
     with open_parquet(str(area.read(folder, "test.parquet")), shown_as) as file:
         present = file.schema_arrow.names
-        missing = [name for name in record.features if name not in present]
+        missing = [name for name in wanted if name not in present]
         if missing:
             raise WorkloadError(
                 f"version {record.version} takes [{', '.join(record.features)}], the test split has "
                 f"[{', '.join(present)}], missing are [{', '.join(missing)}]",
                 missing=missing,
             )
-        require_numbers(file.schema_arrow, record.features, shown_as)
-        matrix, _ = to_matrix(file.read(columns=list(dict.fromkeys(record.features))), record.features)
+        require_numbers(file.schema_arrow, wanted, shown_as)
+        table = file.read(columns=wanted)
     estimator = load_model(area, champion.path, record, champion.sha256)
-    return predict(estimator, matrix, record.features)
+    return predict(estimator, _add_up(table, sources), record.features)
 
 
 def _require_same_question(record: ModelRecord, champion: Champion, card: DataCard) -> None:
-    if record.model != card.model or champion.version not in ("", record.version):
+    if (record.model, record.version) != (card.model, champion.version):
         raise WorkloadError(
             f"{champion.path} holds {record.model} version {record.version}, asked for was {card.model} version "
-            f"{champion.version or 'of any number'}"
+            f"{champion.version}"
         )
     if record.label not in ("", card.label):
         raise WorkloadError(
@@ -78,21 +83,51 @@ def _require_same_question(record: ModelRecord, champion: Champion, card: DataCa
             champion=record.label,
             label=card.label,
         )
-    # The column for all other categories counts other things when other categories have a column of their own.
-    for column in sorted({*record.pinned, *card.pinned}):
-        theirs, ours = record.pinned.get(column), card.pinned.get(column)
-        if _uses(record, column, theirs) and theirs != ours:
+
+
+def _find_sources(record: ModelRecord, card: DataCard) -> dict[str, tuple[str, ...]]:
+    """Each feature of the champion -> the columns of the test split whose sum it is.
+
+    That is the column of its name, unless other categories were pinned for the champion: a name may then stand for
+    another category, and what has a column of its own now was counted with all others.
+    """
+    sources = {name: (name,) for name in record.features}
+    for column, theirs in record.pinned.items():
+        ours = card.pinned.get(column, [])
+        if sorted(theirs) == sorted(ours):
+            continue
+        gone = sorted(set(theirs) - set(ours))
+        if gone:
             raise WorkloadError(
-                f"version {record.version} knows the categories of {column} [{_listed(theirs)}], the training data has "
-                f"[{_listed(ours)}], so that {column}_other counts something else",
+                f"version {record.version} has features for the categories [{', '.join(sorted(theirs))}] of {column}, "
+                f"the training data for [{', '.join(sorted(ours))}], so that {', '.join(gone)} cannot be told from the "
+                f"others in {column}{_OTHER}",
                 champion=theirs,
                 card=ours,
             )
+        champions = _find_category_columns(record.features, column, theirs)
+        cards = _find_category_columns(card.features, column, ours)
+        sources |= {champions[category]: (cards[category],) for category in theirs}
+        added = sorted(set(ours) - set(theirs))
+        sources[f"{column}{_OTHER}"] = (f"{column}{_OTHER}", *(cards[category] for category in added))
+    return sources
 
 
-def _uses(record: ModelRecord, column: str, pinned: Sequence[str] | None) -> bool:
-    return pinned is not None or f"{column}_other" in record.features
+def _find_category_columns(features: Sequence[str], column: str, pinned: Sequence[str]) -> dict[str, str]:
+    """Category -> its column. Those of a category column stand together, by category, before that of all others."""
+    other = f"{column}{_OTHER}"
+    end = features.index(other) if other in features else -1
+    found = features[max(0, end - len(pinned)) : max(0, end)]
+    if len(found) != len(pinned):
+        raise WorkloadError(
+            f"the features [{', '.join(features)}] do not have {len(pinned)} columns of {column} and {other}",
+            features=features,
+        )
+    return dict(zip(sorted(pinned), found, strict=True))
 
 
-def _listed(values: Sequence[str] | None) -> str:
-    return ", ".join(values or ())
+def _add_up(table: pa.Table, sources: Mapping[str, Sequence[str]]) -> np.ndarray:
+    import pyarrow as pa
+
+    sums = {name: sum(to_floats(table.column(column)) for column in columns) for name, columns in sources.items()}
+    return to_matrix(pa.table(sums), list(sums))[0]

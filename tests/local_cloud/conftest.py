@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,21 @@ time.sleep(given.seconds)
 print("done", flush=True)
 """
 
+TRAIN = """
+import mlflow
+mlflow.set_experiment("sales")
+with mlflow.start_run() as run:
+    mlflow.log_metric("mae", 1.5)
+    mlflow.log_text("a model", "model/model.txt")
+client = mlflow.MlflowClient()
+for name in ("forecast", "main.ml.spend"):
+    client.create_registered_model(name)
+    versions = [client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id) for _ in range(2)]
+client.set_registered_model_alias("forecast", "champion", versions[0].version)
+champion = mlflow.MlflowClient().get_model_version_by_alias("forecast", "champion")
+print("champion", champion.version, client.get_run(champion.run_id).data.metrics)
+"""
+
 PARAMETERS = {"mode": "ok", "journal": "", "seconds": "0", "text": "hello"}
 COMMAND_LINE = [
     *[part for name in PARAMETERS for part in (f"--{name}", f"{{{{job.parameters.{name}}}}}")],
@@ -102,6 +119,10 @@ BUNDLE = {
             "hurried": job("hurried", {"max_retries": 5}, timeout_seconds=1),
             "strict": job("strict", {"timeout_seconds": 1, "max_retries": 3}),
             "impatient": job("impatient", {"timeout_seconds": 1, "retry_on_timeout": True, "max_retries": 1}),
+            "train": {
+                "name": "train",
+                "tasks": [{"task_key": "train", "spark_python_task": {"python_file": "./train.py"}}],
+            },
         }
     },
 }
@@ -200,6 +221,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The path of the test bundle."""
     folder = tmp_path_factory.mktemp("bundle")
     (folder / "work.py").write_text(WORK)
+    (folder / "train.py").write_text(TRAIN)
     path = folder / "databricks.yml"
     path.write_text(yaml.safe_dump(BUNDLE))
     return path
@@ -210,6 +232,31 @@ def shared(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     """One cloud for all tests that leave it as they found it."""
     with LocalCloud(tmp_path_factory.mktemp("cloud"), bundle=bundle) as cloud:
         yield Workspace(cloud)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The MLflow store of the shared cloud after a workload has registered models, read without MLflow, whose import
+    costs more than most tests: `database` is its file, `log` what the workload printed."""
+
+    database: Path
+    log: str
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """A model's aliases."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            found = connection.execute("SELECT alias, version FROM registered_model_aliases WHERE name = ?", (model,))
+            return dict(found.fetchall())
+
+
+@pytest.fixture(scope="session")
+def registry(shared: Workspace) -> Registry:
+    """Models `forecast` and `main.ml.spend`, two versions each, registered by a run of the job `train`."""
+    run = shared.wait(shared.run("train"), seconds=120)
+    log = shared.jobs.get_run_output(run.tasks[0].run_id).logs
+    assert run.state.result_state.value == "SUCCESS", log
+    uri = shared.cloud.environment()["MLFLOW_TRACKING_URI"]
+    return Registry(Path(uri.removeprefix("sqlite:///")), log)
 
 
 @pytest.fixture

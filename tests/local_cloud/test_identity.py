@@ -11,7 +11,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import CredentialsStrategy
 from databricks.sdk.errors import PermissionDenied, Unauthenticated
 
-from local_cloud.databricks_api import RESOURCE
+from local_cloud.databricks_access import RESOURCE
 from local_cloud.state import StateFolder
 from local_cloud.tokens import TokenIssuer
 
