@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adfml_assets.defs.DF_FeatureEngineering import customer_features
-from adfml_assets.defs.PL_ML_Training_Databricks import spend
-from adfml_assets.errors import NothingToTrainOn
 from adfml_assets.features.expressions import ExpressionNotFound, load_function, make_dates
 from adfml_assets.features.feature_set import (
     DuplicateFeatures,
@@ -22,7 +20,6 @@ from adfml_assets.features.feature_set import (
     build_features,
     choose_feature_dates,
 )
-from adfml_assets.training.training_data import LabelSpec, build_training_data, find_snapshot, split_dates
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.errors import NotFound
@@ -42,7 +39,6 @@ SPEC = FeatureSetSpec(
     step_days=10,
     count=12,
 )
-LABEL = LabelSpec("spend", f"{HERE}.PL_ML_Training_Databricks.spend.build", days=30, baseline="net_spend_per_30_days")
 
 Line = tuple[int | None, int, int, Decimal]  # customer, day number, quantity, price
 
@@ -152,32 +148,6 @@ def expect_features(given_lines: list[Line], day: date) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(max_examples=40, deadline=None)
-@given(lines)
-def test_a_label_is_the_net_spend_of_the_days_after(given_lines: list[Line]) -> None:
-    day = date(2026, 2, 1)
-    found = {row["CustomerId"]: row["label"] for row in run(given_lines, [day], spend.build, days=30)}
-    expected: dict[int, Decimal] = {}
-    for customer, number, quantity, price in given_lines:
-        ahead = (moment(number).date() - day).days
-        if customer is not None and price > 0 and 0 < ahead <= 30:
-            expected[customer] = expected.get(customer, Decimal()) + quantity * price
-    assert found == {c: pytest.approx(float(max(v, Decimal())), abs=1e-9) for c, v in expected.items()}
-
-
-@given(st.sets(st.integers(0, 400), max_size=40), st.integers(0, 450), st.integers(1, 60))
-def test_splits_lie_apart_in_time(days: set[int], last: int, gap: int) -> None:
-    start = date(2025, 1, 1)
-    dates = sorted(start + timedelta(days=d) for d in days)
-    splits = split_dates(dates, start + timedelta(days=last), gap)
-    for split, dates_of_split in splits.items():
-        for used in dates_of_split:
-            assert used + timedelta(days=gap) <= start + timedelta(days=last), split
-    for earlier, later in (("train", "validation"), ("validation", "test")):
-        if splits[earlier] and splits[later]:
-            assert max(splits[earlier]) + timedelta(days=gap) <= min(splits[later])
-
-
 def test_feature_dates_begin_where_the_data_begins_and_end_with_it() -> None:
     first, last = datetime(2026, 1, 5, 8), datetime(2026, 1, 31, 20)
     day = date(2026, 3, 10)
@@ -201,32 +171,6 @@ def archived(
 def build(lake: Lake, archived: dict[str, tuple[str, Manifest]], **changes: Any) -> tuple[str, Manifest]:
     spec = FeatureSetSpec(**{**SPEC.__dict__, **changes})
     return build_features(lake, spec, archived, TODAY, asset="f", now=NOW, run_id="r")
-
-
-def test_training_data_is_features_with_labels_split_by_time(
-    lake: Lake, archived: dict[str, tuple[str, Manifest]]
-) -> None:
-    features = build(lake, archived)
-    folder, manifest, card = build_training_data(
-        lake, "m", "3", LABEL, features, archived, asset="t", now=NOW, run_id="r"
-    )
-    assert folder == "ml/training-data/m/version=3"
-    assert card["rows"] == {split: lake.read_table(f"{folder}/{split}.parquet").num_rows for split in card["rows"]}
-    assert max(card["periods"]["train"]) < card["periods"]["validation"][0] < card["periods"]["test"][0]
-    test = lake.read_table(f"{folder}/test.parquet")
-    assert test.column_names == ["CustomerId", "feature_date", *card["features"], "spend"]
-    assert manifest.facts["snapshot_date"] == TODAY
-    assert find_snapshot(lake, "customer_features", folder, None) == TODAY
-    with pytest.raises(
-        NotFound, match=r"no snapshot '2026-01-01' in feature set customer_features. It has: 2026-03-10"
-    ):
-        find_snapshot(lake, "customer_features", folder, "2026-01-01")
-
-
-def test_too_short_a_history_is_said_before_any_job(lake: Lake, archived: dict[str, tuple[str, Manifest]]) -> None:
-    features = build(lake, archived, count=3)
-    with pytest.raises(NothingToTrainOn, match=r"Model m: the (train|validation) split has no rows"):
-        build_training_data(lake, "m", "3", LABEL, features, archived, asset="t", now=NOW, run_id="r")
 
 
 def test_missing_columns_and_functions_are_named(lake: Lake, archived: dict[str, tuple[str, Manifest]]) -> None:
