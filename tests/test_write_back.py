@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -21,15 +21,16 @@ from resources.manifest import read_manifest
 from tests.conftest import NOW, TODAY
 
 SCORES = lake_layout.scores_folder("m", TODAY)
-EXPECTED = {"model": "m", "version": "1", "alias": "champion"}
+EXPECTED = {"model": "m", "version": "1", "alias": "champion", "feature_snapshot": TODAY}
 
 
 def scores(records: list[int], values: list[float] | None = None, **changes: Any) -> pa.Table:
     columns: dict[str, Any] = {
         "RecordId": pa.array(records, pa.int64()),
         "score": pa.array(values or [float(r) for r in records], pa.float64()),
-        **{name: pa.array([value] * len(records), pa.string()) for name, value in EXPECTED.items()},
+        **{name: pa.array([EXPECTED[name]] * len(records), pa.string()) for name in ("model", "version", "alias")},
         "scored_at": pa.array([datetime(2026, 3, 10, 12, tzinfo=UTC)] * len(records), pa.timestamp("us", tz="UTC")),
+        "feature_snapshot": pa.array([date.fromisoformat(TODAY)] * len(records), pa.date32()),
     }
     return pa.table({**columns, **changes})
 
@@ -61,6 +62,15 @@ def test_scores_of_every_record_count(lake: Lake) -> None:
         (scores([1, 2], score=pa.array([1.0, None])), "expected a finite score in every row"),
         (scores([1, 2], version=pa.array(["1", "2"])), "version: expected '1', found '1', '2'"),
         (scores([1, 2], model=pa.array(["x", "x"])), "model: expected 'm', found 'x'"),
+        (
+            scores([1, 2], feature_snapshot=pa.array([date(2026, 3, 9)] * 2)),
+            "feature_snapshot: expected '2026-03-10', found '2026-03-09'",
+        ),
+        (
+            scores([1, 2], feature_snapshot=pa.array([None, None], pa.date32())),
+            "feature_snapshot: expected '2026-03-10', found None",
+        ),
+        (scores([1, 2]).drop_columns(["feature_snapshot"]), "found none named feature_snapshot"),
     ],
 )
 def test_wrong_scores_do_not_count(lake: Lake, found: pa.Table | None, message: str) -> None:
@@ -116,8 +126,25 @@ def test_writing_twice_changes_nothing(databases: Databases, shop: sqlite3.Conne
     for _ in range(2):
         assert write(databases, scores([1, 2])).rows == 2
     assert read(shop) == [(1, 1.0, TODAY), (2, 2.0, TODAY)]
-    columns = shop.execute("SELECT ModelName, ModelVersion, ModelAlias, ScoredAt FROM Predictions").fetchone()
-    assert columns == ("m", "1", "champion", "2026-03-10 12:00:00.000000")
+    columns = "ModelName, ModelVersion, ModelAlias, ScoredAt, FeatureSnapshot"
+    row = shop.execute(f"SELECT {columns} FROM Predictions").fetchone()  # noqa: S608 - names of this test
+    assert row == ("m", "1", "champion", "2026-03-10 12:00:00.000000", TODAY)
+
+
+def test_a_table_of_an_older_adfml_is_written_without_the_column_it_does_not_have(
+    databases: Databases, shop: sqlite3.Connection
+) -> None:
+    write(databases, scores([1, 2]))
+    shop.execute("ALTER TABLE Predictions DROP COLUMN FeatureSnapshot")
+    shop.commit()
+    written = write(databases, scores([1, 2], [5.0, 6.0]))
+    assert written.left_out == ("FeatureSnapshot",)
+    assert read(shop) == [(1, 5.0, TODAY), (2, 6.0, TODAY)]
+
+
+def test_scores_of_an_older_adfml_can_still_be_written(databases: Databases, shop: sqlite3.Connection) -> None:
+    write(databases, scores([1]).drop_columns(["feature_snapshot"]))
+    assert shop.execute("SELECT Score, FeatureSnapshot FROM Predictions").fetchall() == [(1.0, None)]
 
 
 def test_a_newer_day_wins_whatever_the_order(databases: Databases, shop: sqlite3.Connection) -> None:
@@ -138,7 +165,7 @@ def test_duplicate_keys_write_nothing(databases: Databases, shop: sqlite3.Connec
 
 
 def test_a_missing_key_column_is_named(databases: Databases, shop: sqlite3.Connection) -> None:
-    with pytest.raises(NotFound, match=r"no column 'CustomerId' in the scores.*It has: ModelAlias, ModelName"):
+    with pytest.raises(NotFound, match=r"no column 'CustomerId' in the scores.*It has: FeatureSnapshot, ModelAlias"):
         write(databases, scores([1]), keys=("CustomerId",))
     shop.execute("CREATE TABLE Predictions (RecordId INTEGER, Value REAL)")
     shop.commit()

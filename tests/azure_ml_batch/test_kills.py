@@ -15,7 +15,7 @@ from tests.azure_ml_batch.conftest import Bench
 from tests.azure_ml_batch.test_scored_model import DAY, MODEL, Workflow, find_input, put_features, put_model, scored
 
 ROWS = 200
-SCORES, COMPONENT = "adfml_assets.scoring.scores", "adfml_assets.components.scored_model"
+SCORES, COMPONENT = "adfml_assets.scoring.scores", "adfml_assets.scoring_assets"
 MOMENTS = [
     ("resources.parquet_files:ParquetSink.write", "after"),
     (f"{COMPONENT}:verify_scores", "before"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import sqlite3
@@ -27,6 +28,7 @@ from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
 from resources.lake import Lake
 from resources.manifest import build_manifest, commit_manifest, read_manifest
+from resources.model_registry import VersionRecord
 from resources.remote_jobs import RemoteJob
 from sensors.polling import advance_jobs
 from tests.azure_ml_batch.conftest import Bench
@@ -34,6 +36,7 @@ from tests.workloads.conftest import FEATURES, HYPERPARAMS, make_scoring_input, 
 
 DAY = "2026-03-10"
 MODEL = "customer_spend"
+EXPECTED = {"model": MODEL, "version": "1", "alias": "champion", "feature_snapshot": DAY}
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 
 
@@ -82,7 +85,7 @@ def engine(**values: Any) -> BatchEndpoint:
 
 
 def scored(**values: Any) -> ScoredModel:
-    return ScoredModel(MODEL, "customers", engine(**values), WriteBack("shop.main.Predictions"))
+    return ScoredModel(MODEL, engine(**values), WriteBack("shop.main.Predictions"), from_features="customers")
 
 
 def put_features(lake: Lake, rows: int) -> None:
@@ -102,7 +105,17 @@ def put_model(lake: Lake, control: ControlDatabase, model: Path, version: str = 
     folder = lake_layout.model_folder(MODEL, version)
     for path in model.iterdir():
         lake.write_bytes(f"{folder}/{path.name}", path.read_bytes())
-    control.model_aliases.point(MODEL, "champion", version, "r")
+    control.models.register(
+        VersionRecord(
+            model=MODEL,
+            version=version,
+            run_id="r",
+            model_file="model.skops",
+            model_sha256=hashlib.sha256((model / "model.skops").read_bytes()).hexdigest(),
+            features_sha256="f",
+        )
+    )
+    control.models.point(MODEL, "champion", version, "r", "tests")
 
 
 @pytest.mark.parametrize("values", [{}, {"kind": "model", "deployment": "score-model"}], ids=["pipeline", "model"])
@@ -121,13 +134,14 @@ def test_scores_by_a_batch_endpoint(
     records = make_scoring_input(3000)
     assert sorted(scores["RecordId"].to_pylist()) == sorted(records["RecordId"].to_pylist())
     assert {
-        tuple(row) for row in zip(*(scores[c].to_pylist() for c in ("model", "version", "alias")), strict=True)
-    } == {(MODEL, "1", "champion")}
+        tuple(row)
+        for row in zip(*(scores[c].to_pylist() for c in ("model", "version", "alias", "feature_snapshot")), strict=True)
+    } == {(MODEL, "1", "champion", date.fromisoformat(DAY))}
     manifest = read_manifest(workflow.lake, lake_layout.scores_folder(MODEL, DAY))
     assert manifest is not None
     assert (manifest.rows, manifest.source["submission_key"]) == (3000, job.submission_key)
-    written = shop.execute("SELECT count(*), min(ModelAlias) FROM Predictions").fetchone()
-    assert written == (3000, "champion")
+    written = shop.execute("SELECT count(*), min(ModelAlias), min(FeatureSnapshot) FROM Predictions").fetchone()
+    assert written == (3000, "champion", DAY)
 
 
 def find_input(workflow: Workflow) -> str:
@@ -251,7 +265,7 @@ def test_a_wrong_answer_leaves_the_scores_as_they_were(bench: Bench, lake: Lake,
     lake.write_bytes(before, b"yesterday's")
     put_answer(lake, job, change)
     with pytest.raises(WrongResult, match=message):
-        collect_scores(lake, MODEL, DAY, job, {"model": MODEL, "version": "1", "alias": "champion"})
+        collect_scores(lake, MODEL, DAY, job, EXPECTED)
     assert lake.read_bytes(before) == b"yesterday's"
 
 
@@ -260,9 +274,10 @@ def test_an_answer_in_several_files_and_any_order_is_one_file(bench: Bench, lake
     folder = lake_layout.scoring_input_folder(MODEL, DAY)
     lake.write_table(f"{folder}/scoring_input.parquet", make_scoring_input(20))
     put_answer(lake, job, lambda t: [t.slice(15), t.slice(0, 15)])
-    collect_scores(lake, MODEL, DAY, job, {"model": MODEL, "version": "1", "alias": "champion"})
+    collect_scores(lake, MODEL, DAY, job, EXPECTED)
     found = lake.read_table(f"{lake_layout.scores_folder(MODEL, DAY)}/predictions.parquet")
     assert (found.num_rows, found["alias"].unique().to_pylist()) == (20, ["champion"])
+    assert found["feature_snapshot"].unique().to_pylist() == [date.fromisoformat(DAY)]
 
 
 @pytest.mark.parametrize(

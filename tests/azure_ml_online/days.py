@@ -17,6 +17,7 @@ from resources.azure_ml_online import AzureMlOnline
 from resources.control import ControlDatabase
 from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, commit_manifest, read_manifest
+from resources.model_registry import VersionRecord
 from tests.azure_ml_online.conftest import FEATURES
 from tests.conftest import NOW, TODAY
 
@@ -38,7 +39,12 @@ def put_records(lake: Lake, records: pa.Table) -> Manifest:
         schema=table.schema,
         written_at=NOW,
         run_id="r",
-        facts={"key": "CustomerId", "feature_date": TODAY},
+        facts={
+            "key": "CustomerId",
+            "model_version": VERSION,
+            "model_alias": "champion",
+            "feature_snapshot": TODAY,
+        },
     )
     commit_manifest(lake, folder, manifest)
     return manifest
@@ -48,7 +54,8 @@ def put_model(lake: Lake, control: ControlDatabase) -> None:
     """The version that is champion."""
     metadata = {"features": list(FEATURES), "model": MODEL, "version": VERSION}
     lake.write_bytes(f"{lake_layout.model_folder(MODEL, VERSION)}/metadata.json", json.dumps(metadata).encode())
-    control.model_aliases.point(MODEL, "champion", VERSION, "r")
+    control.models.register(VersionRecord(MODEL, VERSION, "r", "model.skops", "0" * 64, "f"))
+    control.models.point(MODEL, "champion", VERSION, "r", "tests")
 
 
 def require_input(lake: Lake, day: str) -> Manifest:
@@ -60,9 +67,7 @@ def require_input(lake: Lake, day: str) -> Manifest:
 def build_scores(**engine: Any) -> dg.AssetsDefinition:
     options: dict[str, Any] = {"partitions_def": build_daily_partitions(), "group_name": "scoring"}
     declared = OnlineEndpoint(service="azure_ml_online", **engine)
-    return build_online_scores(
-        model=MODEL, alias="champion", engine=declared, options=options, require_input=require_input
-    )
+    return build_online_scores(model=MODEL, engine=declared, options=options, require_input=require_input)
 
 
 def materialise(**engine: Any) -> dg.ExecuteInProcessResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import dagster as dg
 import pyarrow as pa
 import pytest
@@ -39,11 +41,13 @@ def test_every_record_gets_its_score(day: Bench, lake: Lake) -> None:
     result = materialise(scoring_uri=day.uri, rows_per_request=60)
     assert result.success
     scores = lake.read_table(f"{SCORES}/predictions.parquet")
-    assert scores.column_names == ["RecordId", "score", "model", "version", "alias", "scored_at"]
+    said = ["model", "version", "alias", "scored_at", "feature_snapshot"]
+    assert scores.column_names == ["RecordId", "score", *said]
     assert scores["RecordId"].to_pylist() == records["RecordId"].to_pylist()
     assert scores["score"].to_pylist() == predict_here(day.models.champion, records)
-    said = {tuple(row.values()) for row in scores.select(["model", "version", "alias"]).to_pylist()}
-    assert said == {(MODEL, VERSION, "champion")}
+    names = ["model", "version", "alias", "feature_snapshot"]
+    rows = {tuple(row.values()) for row in scores.select(names).to_pylist()}
+    assert rows == {(MODEL, VERSION, "champion", date.fromisoformat(TODAY))}
     manifest = read_manifest(lake, SCORES)
     assert manifest is not None
     assert (manifest.rows, manifest.facts["errors"], manifest.facts["deployments"]) == (500, 0, ["champion"])

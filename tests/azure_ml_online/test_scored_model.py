@@ -27,7 +27,7 @@ def test_the_days_scores_reach_their_table(
     bench.behave("nan")
     model = ScoredModel(
         name=MODEL,
-        feature_set="customer_features",
+        from_features="customer_features",
         engine=OnlineEndpoint(service="azure_ml_online", scoring_uri=bench.uri, rows_per_request=1000),
         write_back=WriteBack("shop.main.Predictions"),
     )
