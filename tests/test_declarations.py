@@ -127,7 +127,7 @@ SCORED = """\
 type: adfml_assets.components.ScoredModel
 attributes:
   name: churn
-  feature_set: account_features
+  from_features: account_features
   engine:
     service: azure_ml_batch
     endpoint: churn-batch

@@ -26,7 +26,7 @@ def read_lines(result: Result) -> list[dict[str, Any]]:
 
 
 def declare(folder: Path, engine: dict[str, Any], name: str = "small_model") -> None:
-    attributes = {"name": name, "feature_set": "f", "engine": engine, "write_back": {"table": "shop.main.P"}}
+    attributes = {"name": name, "from_features": "f", "engine": engine, "write_back": {"table": "shop.main.P"}}
     (folder / name).mkdir()
     text = yaml.safe_dump({"type": "adfml_assets.components.ScoredModel", "attributes": attributes})
     (folder / name / "defs.yaml").write_text(text)
