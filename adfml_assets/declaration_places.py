@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ def find_place(component: type, location: Location, declared: Any) -> Place | No
 
     For a field `engine: A | B` pydantic reports the mistakes of both, each with the name of its class in the location.
     Alternatives tell themselves apart by their field `service`; where it fits none of them, that is the mistake.
+    A short form (`A | str`) is meant where something else than a mapping is declared.
 
     Args:
         component: the component's class.
@@ -49,6 +50,8 @@ def find_place(component: type, location: Location, declared: Any) -> Place | No
     for step in location:
         alternatives = _list_alternatives(hint)
         if step in [one.__name__ for one in alternatives]:
+            if _has_short_form(hint) and not isinstance(declared, dict):
+                return None
             meant = _find_meant(alternatives, declared)
             if meant is None:
                 if step != alternatives[0].__name__ or location[-1] != "service":
@@ -59,14 +62,24 @@ def find_place(component: type, location: Location, declared: Any) -> Place | No
             hint = meant or alternatives[0]
             owner = hint
             continue
+        if _has_short_form(hint):
+            if isinstance(declared, dict):
+                return None
+            hint = object
+            continue
         steps.append(step)
-        owner = next(_list_dataclasses(hint), owner)
-        hint = typing.get_type_hints(owner).get(step, object) if isinstance(step, str) else hint
+        if typing.get_origin(hint) in (dict, Mapping):
+            hint = typing.get_args(hint)[1]
+        else:
+            owner = next(_list_dataclasses(hint), owner)
+            hint = typing.get_type_hints(owner).get(step, object) if isinstance(step, str) else hint
         declared = _get(declared, step)
     return Place(tuple(steps), owner, services)
 
 
 def _find_meant(alternatives: Sequence[type], declared: Any) -> type | None:
+    if all(field.name != "service" for field in dataclasses.fields(alternatives[0])):
+        return alternatives[0]
     named = _get(declared, "service")
     for one in alternatives:
         default = next(f.default for f in dataclasses.fields(one) if f.name == "service")
@@ -80,11 +93,22 @@ def _list_services(alternative: type) -> tuple[str, ...]:
 
 
 def _list_alternatives(hint: Any) -> list[type]:
-    """The dataclasses of `A | B`, where there are several."""
+    """The dataclasses of `A | B`, where there are several; the one of `A | str`."""
+    found = [one for one in _list_members(hint) if dataclasses.is_dataclass(one)]
+    return typing.cast("list[type]", found) if len(found) > 1 or _has_short_form(hint) else []
+
+
+def _has_short_form(hint: Any) -> bool:
+    """Whether a value may be a dataclass or something simple, as in `A | str`."""
+    kinds = {dataclasses.is_dataclass(one) for one in _list_members(hint)}
+    return len(kinds) > 1
+
+
+def _list_members(hint: Any) -> list[Any]:
+    """The alternatives of a union but None; none where it is no union."""
     if not isinstance(hint, types.UnionType) and typing.get_origin(hint) is not typing.Union:
         return []
-    found = [one for one in typing.get_args(hint) if dataclasses.is_dataclass(one)]
-    return typing.cast("list[type]", found) if len(found) > 1 else []
+    return [one for one in typing.get_args(hint) if one is not type(None)]
 
 
 def _list_dataclasses(hint: Any) -> Iterator[type]:
