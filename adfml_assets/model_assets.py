@@ -1,9 +1,7 @@
 """The assets of a model after its job: the model with its gate, and the champion."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -19,9 +17,7 @@ from resources.control import ControlDatabase, utc_now
 from resources.databricks import SERVICE as DATABRICKS
 from resources.databricks import Databricks
 from resources.model_registry import ModelVersion, NotPassed, UnknownVersion, VersionKept, VersionRecord
-
-if TYPE_CHECKING:
-    from resources.remote_jobs import RemoteJob
+from resources.remote_jobs import RemoteJob
 
 _PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 

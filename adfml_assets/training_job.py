@@ -1,10 +1,8 @@
 """The asset that submits a model's training job, and what the job is told."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +10,7 @@ from pydantic import Field
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import job_key, model_key, training_data_key
+from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 from adfml_assets.models.errors import TrainingConfigInvalid
 from adfml_assets.models.gate import GateRules
@@ -23,9 +22,6 @@ from resources.databricks import SERVICE as DATABRICKS
 from resources.errors import NotFound
 from resources.lake import Lake
 from resources.model_registry import CHAMPION, VersionKept
-
-if TYPE_CHECKING:
-    from adfml_assets.components.batch_endpoint import BatchEndpoint
 
 _CHAMPION_PARTS = frozenset({"champion_path", "champion_version", "champion_sha256"})
 
@@ -88,7 +84,7 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
     def training_job(context: dg.AssetExecutionContext, config: TrainingJobConfig) -> dg.MaterializeResult[None]:
         resources, version = context.resources, context.partition_key
         control: ControlDatabase = resources.control
-        engine, hyperparameters = _choose_engine(spec, config), _choose_hyperparameters(spec, config)
+        engine, hyperparameters = choose_engine(spec, config), choose_hyperparameters(spec, config)
         if control.models.was_champion(spec.model, version):
             raise dg.Failure(str(VersionKept(spec.model, version)), allow_retries=False)
         parts = _build_parts(spec, resources.lake, control, version, hyperparameters)
@@ -105,7 +101,12 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
     return training_job
 
 
-def _choose_engine(spec: TrainingSpec, config: TrainingJobConfig) -> RemoteEngine | BatchEndpoint:
+def choose_engine(spec: TrainingSpec, config: TrainingJobConfig) -> RemoteEngine | BatchEndpoint:
+    """The declared engine, with the job that a run's config names.
+
+    Raises:
+        TrainingConfigInvalid: the engine has no jobs.
+    """
     if config.job is None:
         return spec.engine
     if not isinstance(spec.engine, RemoteEngine):
@@ -113,7 +114,12 @@ def _choose_engine(spec: TrainingSpec, config: TrainingJobConfig) -> RemoteEngin
     return replace(spec.engine, job=config.job)
 
 
-def _choose_hyperparameters(spec: TrainingSpec, config: TrainingJobConfig) -> str:
+def choose_hyperparameters(spec: TrainingSpec, config: TrainingJobConfig) -> str:
+    """The declared hyperparameters, or those of a run's config in their place.
+
+    Raises:
+        TrainingConfigInvalid: they are no JSON object.
+    """
     if config.hyperparameters is None:
         return spec.hyperparameters
     try:

@@ -1,4 +1,4 @@
-"""`TrainedModel`: training data, a training job, the model it leaves, its gate and its champion, one partition a version."""
+"""`TrainedModel`: training data, a training job, the model it leaves with its gate, and the champion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.model_assets import build_champion_asset, build_gate_checks, build_model_asset
 from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
 from adfml_assets.partitions import build_model_versions
+from adfml_assets.training_data_assets import build_training_data_asset
 from adfml_assets.training_job import TrainingSpec, build_job_asset
 from resources.unity_catalog import NAME_RULE, is_registered_name
 
