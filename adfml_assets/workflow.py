@@ -183,11 +183,13 @@ def launch_backfill(
     title: str,
     tags: Mapping[str, str],
     run_config: Mapping[str, Any] | None = None,
+    backfill_id: str | None = None,
 ) -> str:
     """Hand partitions to Dagster's daemon as one backfill, in the order of their dependencies. Returns its id.
 
     Args:
         run_config: of each of its runs; what is about ops that are not in a run is passed over.
+        backfill_id: its id, where it was noted before; None: a new one.
     """
     subsets = {}
     for key, wanted in partitions.items():
@@ -197,7 +199,7 @@ def launch_backfill(
         if definition is not None:
             subsets[key] = definition.subset_with_partition_keys(wanted)
     backfill = PartitionBackfill.from_asset_graph_subset(
-        backfill_id=make_new_backfill_id(),
+        backfill_id=backfill_id or make_new_backfill_id(),
         backfill_timestamp=time.time(),
         tags=dict(tags),
         dynamic_partitions_store=instance,

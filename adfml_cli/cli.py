@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help=__doc__,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they would show the values of variables, secrets among them
+)
 console = Console(soft_wrap=True)
 
 Model = Annotated[str, typer.Argument(help="The model's name.")]
@@ -123,7 +129,7 @@ def promote(
     from adfml_cli import models as command
 
     with telling_errors():
-        _say(command.promote(model, version, reason, force=force))
+        _say("\n".join(command.promote(model, version, reason, force=force)))
 
 
 @app.command()
@@ -132,7 +138,7 @@ def rollback(model: Model, reason: Reason) -> None:
     from adfml_cli import models as command
 
     with telling_errors():
-        _say(command.roll_back(model, reason))
+        _say("\n".join(command.roll_back(model, reason)))
 
 
 @app.command()

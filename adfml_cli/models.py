@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from resources.model_registry import AliasChange, ModelVersion
+    from adfml_assets.models.promotion import Promotion
+    from resources.model_registry import ModelVersion
 
 WIDTH = 160
 """Of the table, in characters: a pipe has no width of its own."""
@@ -53,34 +54,41 @@ def show_versions(model: str, console: Console, *, as_json: bool) -> None:
         typer.echo(f"{version.version}: {_say_verdict(version)}")
 
 
-def promote(model: str, version: str, reason: str, *, force: bool) -> str:
-    """Make a version champion. Returns what to tell the user.
+def promote(model: str, version: str, reason: str, *, force: bool) -> list[str]:
+    """Make a version champion. Returns what to tell the user, in lines.
 
     Raises:
-        UnknownVersion, NotPassed: see `ModelRegistry.promote`.
+        ReasonMissing, UnknownVersion, NotPassed: see `promote_version`.
     """
     from adfml_assets.models.promotion import promote_version
-
     from resources.control import ControlDatabase
+    from resources.databricks import Databricks
 
-    return _say_change(promote_version(ControlDatabase(), model, version, name_user(), reason, force=force))
+    done = promote_version(ControlDatabase(), Databricks(), model, version, name_user(), reason, force=force)
+    return _describe_promotion(done)
 
 
-def roll_back(model: str, reason: str) -> str:
-    """Make the version champion that was it before the current one. Returns what to tell the user.
+def roll_back(model: str, reason: str) -> list[str]:
+    """Make the version champion that was it before the current one. Returns what to tell the user, in lines.
 
     Raises:
         NothingToRollBack: no version was champion before.
     """
     from adfml_assets.models import promotion
     from resources.control import ControlDatabase
+    from resources.databricks import Databricks
 
-    return _say_change(promotion.roll_back(ControlDatabase(), model, name_user(), reason))
+    return _describe_promotion(promotion.roll_back(ControlDatabase(), Databricks(), model, name_user(), reason))
 
 
-def _say_change(change: AliasChange) -> str:
+def _describe_promotion(done: Promotion) -> list[str]:
+    change = done.change
     before = f"before: version {change.previous}" if change.previous else "before: none"
-    return f"Version {change.version} of model {change.model} is {change.alias} ({before})."
+    when = f"{change.changed_at:%Y-%m-%d %H:%M} UTC"
+    lines = [f"Version {change.version} of model {change.model} is {change.alias} since {when} ({before})."]
+    if done.unity_catalog.told or done.unity_catalog.problem:
+        lines.append(f"Unity Catalog: {done.unity_catalog}")
+    return lines
 
 
 def _to_json(version: ModelVersion, aliases: Mapping[str, str]) -> dict[str, Any]:

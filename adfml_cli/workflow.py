@@ -121,20 +121,28 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         raise CommandFailed(f"DAGSTER_HOME is {home!r}, which has no dagster.yaml: expected the deployment's folder.")
     import dagster as dg
 
-    with dg.DagsterInstance.get() as instance:
-        yield instance
+    with warnings.catch_warnings():
+        # Of Dagster's own making: it copies assets and sensors, and selects groups, with parameters it calls beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
 
 
 def load_repository() -> dg.RepositoryDefinition:
-    """All that this deployment declares."""
+    """All that this deployment declares.
+
+    Raises:
+        CommandFailed: Dagster cannot load it.
+        InvalidDeclarations: a defs.yaml is wrong.
+    """
     import dagster as dg
 
     from adfml_assets.definitions import defs
 
-    with warnings.catch_warnings():
-        # Of Dagster's own making: it copies assets and sensors with parameters it calls beta.
-        warnings.simplefilter("ignore", dg.BetaWarning)
+    try:
         return defs().get_repository_def()
+    except dg.DagsterError as error:
+        raise CommandFailed(f"The definitions cannot be loaded (`dg check defs` says more): {error}") from error
 
 
 def choose_workflow(repository: dg.RepositoryDefinition, name: str | None) -> Workflow:

@@ -75,7 +75,7 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
         """The job. Its run ends when the backfill is launched; the backfill's own page shows how it goes."""
         declared = Workflow(self.name, self.train, self.score)
 
-        @dg.op(name="launch_workflow")
+        @dg.op(name=f"launch_{self.name}")
         def launch(context: dg.OpExecutionContext, config: WorkflowConfig, control: ControlDatabase) -> None:
             try:
                 launch_workflow(
@@ -100,7 +100,8 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
             metadata={TRAIN: self.train, SCORE: self.score},
         )
         def workflow() -> None:
-            launch()
+            # Ops of several workflows need several names; their config is under the same one in each job.
+            launch.alias("launch_workflow")()
 
         return dg.Definitions(jobs=[workflow])
 
