@@ -58,8 +58,18 @@ def read_rows(
     return found, generate()
 
 
+def count_null(databases: Databases, database: str, schema: str, table: str, column: str, where: str | None) -> int:
+    """How many rows of a table have no value in a column, counted by the server.
+
+    Raises:
+        NotFound, Unreachable, NotPermitted, UnsupportedColumn, Refused: as for `read_rows`.
+    """
+    with _open(databases, database).open_snapshot() as snapshot:
+        return snapshot.count_null(snapshot.describe(TableName(schema, table)), column, where)
+
+
 def within_days(databases: Databases, database: str, column: str, first: date | None, last: date | None) -> str | None:
-    """The condition that a column lies between two days, both of them whole; None: neither end is given.
+    """The condition that a column lies between two days, both of them whole; None: neither is given.
 
     Name and values are rendered by the database's dialect. A bound of `YYYY-MM-DD` is compared as a date; SQLite, which
     keeps moments as text that begins with the day, compares it as text.

@@ -38,14 +38,14 @@ class Choice:
         snapshot_date: the features' snapshot; None: the newest one.
         snapshots: with `snapshots: each` exactly these; None: all there are in the period.
         period: the dates of the rows.
-        end_is_asked: whether the period's end was asked for: then it is an error where labels end before it.
+        last_day: the last day of the data that counts; None: it is still to be found.
     """
 
     asked: Asked
     snapshot_date: str | None
     snapshots: tuple[str, ...] | None
     period: Period
-    end_is_asked: bool
+    last_day: date | None
 
 
 def read_card(lake: Lake, folder: str) -> dict[str, Any] | None:
@@ -76,12 +76,13 @@ def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, befor
         raise PeriodInvalid(where, "snapshot_date", asked.snapshot_date, expected)
     known = before if before is not None and before.get("source", {}).get("of") == name_source(source) else None
     if known is not None and asked == Asked():
+        told = Asked(**known["asked"])
         return Choice(
-            asked=Asked(**known["asked"]),
+            asked=told,
             snapshot_date=known["snapshot_date"],
             snapshots=tuple(known["source"].get("snapshot_dates", ())) or None,
-            period=parse_period(where, known["start_date"], known["end_date"]),
-            end_is_asked=False,
+            period=parse_period(where, told.start_date, told.end_date),
+            last_day=date.fromisoformat(known["source"]["last_day"]),
         )
     told = Asked(**known["asked"]) if known is not None else Asked()
     merged = Asked(
@@ -94,7 +95,7 @@ def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, befor
         snapshot_date=asked.snapshot_date or (known["snapshot_date"] if known is not None else None),
         snapshots=None,
         period=parse_period(where, merged.start_date, merged.end_date),
-        end_is_asked=merged.end_date is not None,
+        last_day=None,
     )
 
 
@@ -111,13 +112,13 @@ def describe_asked(asked: Asked) -> dict[str, str | None]:
 
 
 def require_whole_windows(model: str, choice: Choice, days: int, last_day: date) -> None:
-    """Make sure that labels of an end date that was asked for are whole.
+    """Make sure that labels of an end date that was asked for are whole. Without one dates without are left out.
 
     Raises:
         LabelWindowPastData: its label looks at days after the data's last.
     """
     end = choice.period.end
-    if not choice.end_is_asked or end is None or days <= (last_day - end).days:
+    if end is None or days <= (last_day - end).days:
         return
     latest = last_day - timedelta(days=days)
     needed = (end + timedelta(days=days)).isoformat() if (date.max - end).days >= days else "the end of time"

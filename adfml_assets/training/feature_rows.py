@@ -160,7 +160,7 @@ def stage_features(
             "of": name_source(source),
             "feature_set": source.feature_set,
             "snapshots": source.snapshots,
-            "snapshot_dates": [part.day for part in parts],
+            "snapshot_dates": [part.day for part in chosen.snapshots],
             "last_day": chosen.last_day.isoformat(),
         },
         read_from={
@@ -188,7 +188,7 @@ def _choose_newest(lake: Lake, source: FeaturesSource, label: LabelSpec, choice:
     """
     days = _require_days(lake, source, choice.snapshot_date)
     part = _read(lake, source, choice.snapshot_date or days[-1])
-    return Chosen((part,), part.day, part.last_day, all_dates=True)
+    return Chosen((part,), part.day, choice.last_day or part.last_day, all_dates=True)
 
 
 def _choose_each(lake: Lake, source: FeaturesSource, label: LabelSpec, choice: Choice) -> Chosen:
@@ -216,7 +216,7 @@ def _choose_each(lake: Lake, source: FeaturesSource, label: LabelSpec, choice: C
     chosen = tuple(of_date.values()) or (newest,)
     for part in chosen[:-1]:
         _require_same_definition(source.feature_set, chosen[-1], part)
-    return Chosen(chosen, label_day, newest.last_day, all_dates=False)
+    return Chosen(chosen, label_day, choice.last_day or newest.last_day, all_dates=False)
 
 
 def _require_days(lake: Lake, source: FeaturesSource, wanted: str | None) -> list[str]:

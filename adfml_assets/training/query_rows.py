@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adfml_assets.archive.current import quote
 from adfml_assets.archived_partitions import parse_reference
-from adfml_assets.source_query import join_conditions, read_rows, within_days
+from adfml_assets.source_query import count_null, join_conditions, read_rows, within_days
 from adfml_assets.training.choice import Choice, name_source, require_whole_windows
 from adfml_assets.training.columns import (
     check_features,
@@ -18,7 +18,7 @@ from adfml_assets.training.columns import (
     require_rows,
 )
 from adfml_assets.training.errors import TimesMissing, WrongFeatureType
-from adfml_assets.training.spec import LabelSpec, QuerySource
+from adfml_assets.training.spec import LabelSpec, Period, QuerySource
 from adfml_assets.training.splits import list_left_out, split_dates
 from adfml_assets.training.workspace import ROWS, Staged, fetch_row
 from resources.database import Databases
@@ -58,21 +58,28 @@ def stage_query(
         NothingToTrainOn: a split would be empty.
         Unreachable, NotPermitted, UnsupportedColumn, UnexpectedValue, ConnectionLost, Refused: the database's.
     """
-    require_whole_windows(model, choice, label.days, today)
+    import pyarrow as pa
+
+    last_day = choice.last_day or today
+    require_whole_windows(model, choice, label.days, last_day)
     address = parse_reference(source.table)
     existing, _ = read_rows(databases, *address, None, None)
     features = _choose_features(source, label, existing)
-    days = within_days(databases, address[0], source.time, choice.period.start, choice.period.end)
+    # What comes after the last day cannot be used, and is not read.
+    period = Period(choice.period.start, choice.period.end or last_day)
+    days = within_days(databases, address[0], source.time, period.start, period.end)
+    if pa.types.is_string(existing.field(source.time).type):
+        days = None  # texts of several forms have no order that is time's: they are read first
     columns = [source.key, source.time, *features, label.name]
     schema, batches = read_rows(databases, *address, join_conditions(source.where, days), columns)
     connection = backend.con
     _copy(connection, schema, batches, source)
     _require_times(connection, source)
     sql = f"SELECT DISTINCT CAST({quote(source.time)} AS DATE) FROM {_STAGED} ORDER BY ALL"  # noqa: S608 - quoted
-    dates = [row[0] for row in connection.execute(sql).fetchall()]
+    dates = [row[0] for row in connection.execute(sql).fetchall() if row[0] in period]
     splits = split_dates(
         dates,
-        today,
+        last_day,
         label.days,
         validation_dates=source.validation_dates,
         test_dates=source.test_dates,
@@ -92,7 +99,7 @@ def stage_query(
         features=tuple(features),
         categories=(),
         splits=splits,
-        left_out=list_left_out(dates, today, label.days, splits),
+        left_out=list_left_out(dates, last_day, label.days, splits),
         dates=tuple(dates),
         definition_sha256="",
         snapshot_date=None,
@@ -102,7 +109,8 @@ def stage_query(
             "table": source.table,
             "where": source.where,
             "time": source.time,
-            "last_day": today.isoformat(),
+            "last_day": last_day.isoformat(),
+            "rows_without_time": count_null(databases, *address, source.time, source.where) if days else 0,
         },
         read_from={"table": source.table, "where": source.where},
     )
