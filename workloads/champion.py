@@ -91,7 +91,7 @@ def _find_sources(record: ModelRecord, card: DataCard) -> dict[str, tuple[str, .
     That is the column of its name, unless other categories were pinned for the champion: a name may then stand for
     another category, and what has a column of its own now was counted with all others.
     """
-    sources = {name: (name,) for name in record.features}
+    sources: dict[str, tuple[str, ...]] = {name: (name,) for name in record.features}
     for column, theirs in record.pinned.items():
         ours = card.pinned.get(column, [])
         if sorted(theirs) == sorted(ours):

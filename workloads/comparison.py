@@ -80,7 +80,7 @@ def compare(own: Measured, reference: Measured) -> Improvement:
         if mine is None or other is None:
             found[name] = {"value": None, "standard_error": None}
             continue
-        value = float(_rate(name, np.float64(mine)) - _rate(name, np.float64(other)))
+        value = float(_rate(name, np.asarray(mine)) - _rate(name, np.asarray(other)))
         error = None
         if own.without:
             changed = _rate(name, own.without[name]) - _rate(name, reference.without[name])

@@ -25,6 +25,9 @@ class OnnxModel:
         session: The loaded graph: one input, a matrix of float32 or float64; its first output is the score.
         shown_as: The path the user knows the file by, for errors.
 
+    Attributes:
+        width: How many features it takes; None where the file leaves that open.
+
     Raises:
         ModelFileError: The graph takes something else than one matrix of numbers.
     """
@@ -44,7 +47,6 @@ class OnnxModel:
         self._precision = _PRECISION[inputs[0].type]
         width = inputs[0].shape[1]
         self.width = width if isinstance(width, int) else None
-        """Features it takes; None where the file leaves it open."""
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
         """A score for each row, float64. Missing values go in as NaN, numbers in the file's precision.

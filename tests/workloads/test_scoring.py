@@ -139,8 +139,13 @@ def replaced(table: pa.Table, name: str, values: list) -> pa.Table:
         (lambda table: replaced(table, "RecordId", [1, None, 3, 4, 5, 6]), "RecordId is NULL in 1 rows"),
         (lambda table: table.drop_columns(["RecordId"]), "lacks the columns RecordId; it has recency_days"),
         (lambda table: replaced(table, "spend_30", ["a"] * 6), "not numeric: spend_30 (string)"),
+        (
+            lambda table: table.select(["RecordId", *FEATURES[::-1], "country"]),
+            "in another order: customer_spend version 1 takes [recency_days, purchases_90, spend_30, average_invoice, "
+            "is_foreign], the input has [is_foreign, average_invoice, spend_30, purchases_90, recency_days]",
+        ),
     ],
-    ids=["doubled id", "NULL id", "no id", "not numeric"],
+    ids=["doubled id", "NULL id", "no id", "not numeric", "order"],
 )
 def test_bad_input_is_named(trained: Trained, score: Run, tmp_path: Path, change, expected: str):
     done = score(write(change(make_scoring_input(6)), tmp_path), tmp_path / "out", trained.model_path)
