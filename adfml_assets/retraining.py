@@ -5,12 +5,13 @@ from functools import partial
 
 import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.utils import make_new_backfill_id
 
 from adfml_assets.asset_keys import champion_key, job_key, model_key, training_data_key
 from adfml_assets.drift.history import list_counted
 from adfml_assets.errors import AdfmlError
 from adfml_assets.partitions import build_model_versions
-from adfml_assets.workflow import launch_backfill
+from adfml_assets.workflow import LAUNCHED_BY_TAG, launch_backfill
 from resources.control import ControlDatabase
 from resources.lake import Lake
 from resources.retrainings import Outcome, Retraining
@@ -69,27 +70,29 @@ def build_retraining(model: str, rules: RetrainingRules) -> dg.Definitions:
     @dg.op(name=op_name, required_resource_keys={"control"})
     def launch(context: dg.OpExecutionContext, config: RetrainingConfig) -> None:
         control: ControlDatabase = context.resources.control
-        request = control.retrainings.find(model, config.model_version)
-        if request is None or not request.outstanding:
-            outcome = request.outcome if request is not None else None
-            raise dg.Failure(str(NotRequested(model, config.model_version, outcome)), allow_retries=False)
-        launched = find_backfill(context.instance, request)
-        if launched is not None:
-            context.log.info("Version %s is being trained already, by backfill %s.", request.version, launched.backfill_id)
-            return
+        version = config.model_version
         graph = context.repository_def.asset_graph
         keys = list_trained(model)
         missing = [key.to_user_string() for key in keys if not graph.has(key)]
         if missing:
             raise dg.Failure(str(NotTrainedHere(model, missing)), allow_retries=False)
-        backfill = launch_backfill(
+        backfill_id = control.retrainings.name_backfill(model, version, make_new_backfill_id())
+        if backfill_id is None:
+            request = control.retrainings.find(model, version)
+            outcome = request.outcome if request is not None else None
+            raise dg.Failure(str(NotRequested(model, version, outcome)), allow_retries=False)
+        if context.instance.get_backfill(backfill_id) is not None:
+            context.log.info("Version %s is being trained already, by backfill %s.", version, backfill_id)
+            return
+        launch_backfill(
             context.instance,
             graph,
-            {key: [request.version] for key in keys},
-            title=f"Retraining of {model}, version {request.version}",
-            tags={RETRAINING_TAG: tag_retraining(model, request.version), "adfml/launched_by": context.run_id},
+            {key: [version] for key in keys},
+            title=f"Retraining of {model}, version {version}",
+            tags={RETRAINING_TAG: tag_retraining(model, version), LAUNCHED_BY_TAG: context.run_id},
+            backfill_id=backfill_id,
         )
-        context.log.info("Backfill %s trains version %s: %s", backfill, request.version, request.reason)
+        context.log.info("Backfill %s trains version %s of %s.", backfill_id, version, model)
 
     @dg.job(
         name=f"retrain_{name}",

@@ -179,6 +179,8 @@ retrainings = Table(
     Column("version", String(60), primary_key=True),
     Column("requested_at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
+    # The backfill that trains it: noted before it is launched, so that no second one is.
+    Column("backfill_id", String(32)),
     Column("ended_at", UtcDateTime),
     Column("outcome", String(40)),
 )

@@ -27,6 +27,7 @@ class Retraining:
         model, version: what is to be trained.
         requested_at: when it was asked for.
         reason: what was seen.
+        backfill_id: the backfill that trains it, from just before it is launched; None until then.
         ended_at, outcome: None while it is outstanding.
     """
 
@@ -34,6 +35,7 @@ class Retraining:
     version: str
     requested_at: datetime
     reason: str
+    backfill_id: str | None = None
     ended_at: datetime | None = None
     outcome: Outcome | None = None
 
@@ -93,6 +95,23 @@ class Retrainings:
         """All requests of a model, the latest first."""
         with self._engine.connect() as connection:
             return _select(connection, model)
+
+    def name_backfill(self, model: str, version: str, backfill_id: str) -> str | None:
+        """Note the backfill that is about to be launched for an outstanding request; one that was noted before stays.
+
+        Returns:
+            The id to launch it under; None where there is no such request, or it has ended.
+        """
+        mine = (table.c.model == model) & (table.c.version == version)
+
+        def name(connection: Connection) -> str | None:
+            found = next((one for one in _select(connection, model) if one.version == version), None)
+            if found is None or not found.outstanding or found.backfill_id is not None:
+                return found.backfill_id if found is not None and found.outstanding else None
+            connection.execute(table.update().where(mine).values(backfill_id=backfill_id))
+            return backfill_id
+
+        return run_transaction(self._engine, name)
 
     def end(self, model: str, version: str, outcome: Outcome, now: datetime) -> bool:
         """Note the outcome of an outstanding request. False: it has ended before, or there is none; nothing changes."""

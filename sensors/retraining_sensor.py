@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfill
+from dagster._core.execution.backfill import PartitionBackfill
 
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
@@ -145,9 +145,7 @@ def tag_retraining(model: str, version: str) -> str:
 
 def find_backfill(instance: dg.DagsterInstance, request: Retraining) -> PartitionBackfill | None:
     """The backfill that trains the version of a request; None where none was launched."""
-    wanted = (RETRAINING_TAG, tag_retraining(request.model, request.version))
-    found = instance.get_backfills(filters=BulkActionsFilter(tags={wanted[0]: wanted[1]}), limit=1)
-    return found[0] if found else None
+    return instance.get_backfill(request.backfill_id) if request.backfill_id is not None else None
 
 
 def _follow(

@@ -29,6 +29,7 @@ GROUPS = {
         "ml/scores/sales_forecast",
         "database/shop/main/Predictions",
     },
+    "monitoring": {"ml/drift/sales_forecast"},
     "text": {
         "ml/text_scores/feedback_sentiment_job",
         "ml/text_scores/feedback_sentiment",

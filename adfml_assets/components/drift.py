@@ -15,6 +15,9 @@ from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.retraining import build_retraining
 from sensors.retraining_sensor import RetrainingRules
 
+GROUP = "monitoring"
+"""The group of assets that say how a model does; they are no part of scoring."""
+
 
 @dataclass
 class Retrain(dg.Resolvable):
@@ -85,7 +88,8 @@ class Drift(dg.Resolvable):
         """
         features = tuple(self.features) if self.features is not None else None
         rules = DriftRules(self.psi, self.missing, features)
-        assets = dg.Definitions(assets=[build_drift_asset(model, rules, build_options(WHAT, {"duckdb", "parquet"}))])
+        options = {**build_options(WHAT, {"duckdb", "parquet"}), "group_name": GROUP}
+        assets = dg.Definitions(assets=[build_drift_asset(model, rules, options)])
         if self.retrain is None:
             return assets
         retrain = RetrainingRules(

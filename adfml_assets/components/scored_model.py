@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
+from adfml_assets.components.drift import Drift
 from adfml_assets.components.online_endpoint import OnlineEndpoint
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.errors import DeclarationInvalid
@@ -89,6 +90,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
         alias: which version scores: the one that has this alias when the scoring input is made; `champion` where
             neither alias nor version is given.
         version: the version that scores, whatever alias it has.
+        drift: how far a day may be from the training data, and when that asks for a new version; left out: unwatched.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
@@ -102,6 +104,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
     from_query: ScoringQuery | None = None
     alias: str | None = None
     version: str | None = None
+    drift: Drift | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
@@ -122,22 +125,29 @@ class ScoredModel(dg.Component, dg.Resolvable):
             raise DeclarationInvalid(what, "alias", self.alias, expected)
         if self.version is not None and not self.version.strip():
             raise DeclarationInvalid(what, "version", self.version, "a version of the model, such as 3")
+        retrain = self.drift.retrain if self.drift is not None else None
+        if retrain is not None and (self.version is not None or self.alias not in (None, CHAMPION)):
+            expected = f"none where another version than the {CHAMPION} scores: only its drift asks for a new one"
+            raise DeclarationInvalid(what, "drift.retrain", f"over: {retrain.over}, of: {retrain.of}", expected)
         if isinstance(self.engine, OnlineEndpoint):
             self.engine.check(what)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Scoring input, the job that scores, the scores, and the table they are written back to.
+        """Scoring input, the job that scores, the scores, and the table they are written back to; drift where declared.
 
         An online endpoint has no job: the scores are made by the run that asks for them.
         """
         spec = self._build_spec()
-        return dg.Definitions(
+        scoring = dg.Definitions(
             assets=[
                 build_input(spec, self._options(self._describe_records(), {"parquet"})),
                 *self._build_scored(spec),
                 build_predictions(spec, self._options(self._describe_write_back(), {"sql"})),
             ]
         )
+        if self.drift is None:
+            return scoring
+        return dg.Definitions.merge(scoring, self.drift.build_defs(self.name, self._options))
 
     def _build_spec(self) -> ScoringSpec:
         choice = ModelChoice(None, self.version) if self.version else ModelChoice(self.alias or CHAMPION, None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adfml_assets.drift.errors import FeaturesMissing, NotNumeric
 
@@ -107,7 +107,8 @@ def count_rows(file: Path, bins: Mapping[str, Bins], shown_as: str) -> dict[str,
     counts = []
     for c, name in zip(_name_columns(columns), columns, strict=True):
         function = "histogram_exact" if bins[name].by_value else "histogram"
-        edges = ", ".join(f"{edge!r}::DOUBLE" for edge in bins[name].edges)
+        # From texts: a number with a point is a DECIMAL to DuckDB, which is not always the same DOUBLE.
+        edges = ", ".join(f"'{edge!r}'::DOUBLE" for edge in bins[name].edges)
         counts += [f"count({c})", f"{function}({c}, [{edges}])" if edges else "NULL"]
     with _open(file, columns, shown_as) as connection:
         row = _fetch_one(connection, f"SELECT count(*), {', '.join(counts)} FROM columns")  # noqa: S608
@@ -160,7 +161,7 @@ def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _fetch_one(connection: DuckDBPyConnection, query: str) -> tuple:  # type: ignore[type-arg]  # columns of any type
+def _fetch_one(connection: DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 - an aggregate without groups has one row
     return row

@@ -94,7 +94,8 @@ def build_report(lake: Lake, model: str, day: str, rules: DriftRules) -> DriftRe
     training, scored = _profile_features(
         lake, model, version, choose_features(model, version, metadata, rules), f"{input_folder}/{INPUT_FILE}"
     )
-    profiles, notes = None, ()
+    profiles: tuple[Profile, Profile] | None = None
+    notes: tuple[str, ...] = ()
     reference = read_score_profile(model, version, metadata)
     if reference is None:
         notes = (

@@ -18,7 +18,7 @@ from adfml_assets.drift import profile
 from adfml_assets.drift.errors import FeaturesMissing, NotNumeric
 from adfml_assets.drift.profile import Bins, Profile, choose_bins, count_rows
 
-numbers = st.one_of(st.none(), st.floats(width=32), st.sampled_from([0.0, 1.0, 2.0]))
+numbers = st.one_of(st.none(), st.floats(), st.floats(-1, 1), st.sampled_from([0.0, 1.0, 2.0]))
 
 
 def profile_of(folder: Path, column: pa.Array, name: str = "x") -> Profile:
@@ -71,7 +71,7 @@ def test_other_values_than_in_training_fall_into_open_bins(tmp_path: Path) -> No
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(numbers, max_size=60))
+@given(st.lists(numbers, max_size=80))
 def test_every_row_is_counted_where_its_value_belongs(tmp_path: Path, values: list[float | None]) -> None:
     found = profile_of(tmp_path, pa.array(values, pa.float64()), 'a "quoted", name')
     present = [value for value in values if value is not None and math.isfinite(value)]
