@@ -16,7 +16,11 @@ from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.model_assets import build_champion_asset, build_gate_checks, build_model_asset
 from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
 from adfml_assets.partitions import build_model_versions
-from adfml_assets.training_data_assets import build_training_data_asset
+from adfml_assets.training_data_assets import (
+    build_training_data_asset,
+    describe_training_data,
+    list_training_data_kinds,
+)
 from adfml_assets.training_job import TrainingSpec, build_job_asset
 from resources.unity_catalog import NAME_RULE, is_registered_name
 
@@ -94,12 +98,6 @@ class TrainedModel(dg.Component, dg.Resolvable):
         )
 
     def _build_training_data(self) -> dg.AssetsDefinition:
-        from adfml_assets.training_data_assets import (
-            build_training_data_asset,
-            describe_training_data,
-            list_training_data_kinds,
-        )
-
         source = choose_source(f"Model {self.name}", self.from_features, self.from_query, self.label)
         options = self._options(describe_training_data(source, self.label), list_training_data_kinds(source))
         return build_training_data_asset(self.name, source, self.label, options)
