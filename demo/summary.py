@@ -115,18 +115,21 @@ def _list_assets(instance: dg.DagsterInstance, day: str) -> Table:
 
 
 def _describe_model(home: DemoHome) -> Iterator[Table]:
-    aliases = ControlDatabase().model_aliases.read(MODEL)
-    for version in sorted(set(aliases.values())):
-        metadata = json.loads((home.lake / f"ml/models/{MODEL}/version={version}/metadata.json").read_text())
-        names = ", ".join(sorted(alias for alias, v in aliases.items() if v == version))
-        table = Table(title=f"Model {MODEL}, version {version} ({names})", title_justify="left")
+    models = ControlDatabase().models
+    aliases = models.aliases(MODEL)
+    for found in reversed(models.list_versions(MODEL)):
+        path = home.lake / f"ml/models/{MODEL}/version={found.version}/metadata.json"
+        metadata = json.loads(path.read_text())
+        names = ", ".join(sorted(alias for alias, version in aliases.items() if version == found.version))
+        title = f"Model {MODEL}, version {found.version} ({names or found.verdict or 'not judged'})"
+        table = Table(title=title, title_justify="left")
         for column in ("measure", "validation", "test", f"test, baseline ({metadata['baseline']['name']})"):
             table.add_column(column, justify="left" if column == "measure" else "right")
         for measure, value in metadata["metrics"]["test"].items():
             validation = metadata["metrics"]["validation"].get(measure)
             baseline = metadata["baseline"]["test"].get(measure)
             table.add_row(measure, *(f"{v:,.3f}" if v is not None else "" for v in (validation, value, baseline)))
-        table.caption = str(metadata["gate"]["reason"])
+        table.caption = f"{found.verdict}: {found.reason}" if found.verdict else None
         yield table
 
 
