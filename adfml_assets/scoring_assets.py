@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -18,8 +18,6 @@ from adfml_assets.asset_keys import (
     scoring_input_key,
     table_key,
 )
-from adfml_assets.components.batch_endpoint import BatchEndpoint
-from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import (
@@ -47,6 +45,10 @@ from resources.database import Databases
 from resources.lake import Lake
 from resources.manifest import Manifest
 from resources.model_registry import CHAMPION
+
+if TYPE_CHECKING:
+    from adfml_assets.components.batch_endpoint import BatchEndpoint
+    from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 
 
 class ScoringInputConfig(dg.Config):
@@ -147,7 +149,9 @@ def _describe_input(control: ControlDatabase, chosen: ChosenVersion, manifest: M
     return shown | {name: facts[name] for name in ("feature_date", "waiting", "kept") if facts.get(name) is not None}
 
 
-def build_job(spec: ScoringSpec, engine: RemoteEngine | BatchEndpoint, options: dict[str, Any]) -> dg.AssetsDefinition:
+def build_job(
+    spec: ScoringSpec, engine: "RemoteEngine | BatchEndpoint", options: dict[str, Any]
+) -> dg.AssetsDefinition:
     """The asset that submits the scoring job, for the version its scoring input was made for."""
     service = engine.service
 
@@ -182,7 +186,12 @@ def build_job(spec: ScoringSpec, engine: RemoteEngine | BatchEndpoint, options: 
     return scoring_job
 
 
-def _choose_engine(model: str, engine: RemoteEngine | BatchEndpoint, job: str | None) -> RemoteEngine | BatchEndpoint:
+def _choose_engine(
+    model: str, engine: "RemoteEngine | BatchEndpoint", job: str | None
+) -> "RemoteEngine | BatchEndpoint":
+    # Declarations import this module; it may be imported without them.
+    from adfml_assets.components.remote_engine import RemoteEngine
+
     if job is None:
         return engine
     if isinstance(engine, RemoteEngine):
@@ -191,7 +200,9 @@ def _choose_engine(model: str, engine: RemoteEngine | BatchEndpoint, job: str | 
     raise DeclarationInvalid(f"Model {model}, the run's config", "job", job, expected)
 
 
-def _build_parts(control: ControlDatabase, chosen: ChosenVersion, records: Manifest) -> JobParts:
+def _build_parts(control: ControlDatabase, chosen: ChosenVersion, records: Manifest) -> "JobParts":
+    from adfml_assets.components.remote_engine import JobParts
+
     model, day = chosen.model, records.partition
     registered = control.models.find(model, chosen.version)
     return JobParts(
@@ -217,7 +228,7 @@ def _hash_files(records: Manifest) -> dict[str, str]:
 
 
 def build_scores(
-    spec: ScoringSpec, engine: RemoteEngine | BatchEndpoint, options: dict[str, Any]
+    spec: ScoringSpec, engine: "RemoteEngine | BatchEndpoint", options: dict[str, Any]
 ) -> dg.AssetsDefinition:
     """The asset that collects a job's scores, of the version that the job was submitted for."""
     key = scores_key(spec.model)

@@ -1,13 +1,12 @@
 """The `scores` asset of a model that an online endpoint scores: no remote job, the run itself sends the records."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from adfml_assets import lake_layout
 from adfml_assets.asset_keys import scores_key, scoring_input_key
-from adfml_assets.components.online_endpoint import OnlineEndpoint
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.scoring.empty_day import materialise_no_scores
@@ -20,13 +19,16 @@ from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
 from resources.manifest import Manifest
 
+if TYPE_CHECKING:
+    from adfml_assets.components.online_endpoint import OnlineEndpoint
+
 RESOURCE = "azure_ml_online"
 
 
 def build_online_scores(
     *,
     model: str,
-    engine: OnlineEndpoint,
+    engine: "OnlineEndpoint",
     options: dict[str, Any],
     require_input: Callable[[Lake, str], Manifest],
 ) -> dg.AssetsDefinition:
