@@ -1,20 +1,25 @@
 """The asset of a model's training data, one partition a version."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from adfml_assets.archived_partitions import parse_reference
-from adfml_assets.asset_keys import archive_key, features_key, table_key, training_data_key
-from adfml_assets.components.training_source import FromFeatures, FromQuery, Label
+from adfml_assets.asset_keys import features_key, table_key, training_data_key
+from adfml_assets.features.sources import source_key
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.training.choice import Asked
 from adfml_assets.training.shown import show_card
+from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource
 from adfml_assets.training.training_data import build_training_data
 from resources.control import utc_now
 from resources.database import Databases
 from resources.lake import Lake
+
+if TYPE_CHECKING:
+    # The components import this module.
+    from adfml_assets.components.training_source import FromFeatures, FromQuery, Label
 
 
 class TrainingDataConfig(dg.Config):
@@ -35,7 +40,7 @@ class TrainingDataConfig(dg.Config):
 
 
 def build_training_data_asset(
-    model: str, source: FromFeatures | FromQuery, label: Label, options: dict[str, Any]
+    model: str, source: "FromFeatures | FromQuery", label: "Label", options: dict[str, Any]
 ) -> dg.AssetsDefinition:
     """Features or rows of a table with their labels, split by time.
 
@@ -46,7 +51,9 @@ def build_training_data_asset(
 
     @dg.asset(
         key=training_data_key(model),
-        deps=[dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in _list_upstream(source, label)],
+        deps=[
+            dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in _list_upstream(spec, label_spec)
+        ],
         # The policy of the job that follows: both go into one run.
         backfill_policy=SUBMITS_POLICY,
         **options,
@@ -71,26 +78,30 @@ def build_training_data_asset(
     return training_data
 
 
-def describe_training_data(source: FromFeatures | FromQuery, label: Label) -> str:
+def describe_training_data(source: "FromFeatures | FromQuery", label: "Label") -> str:
     """What the asset is, for its description."""
-    ahead = f"the following {label.days} days"
-    if isinstance(source, FromQuery):
-        what = f"Rows of `{source.table}` with what came after them (`{label.column}`, {ahead})"
+    spec, label_spec = source.build_spec(), label.build_spec()
+    after = f"with what came after them (`{label_spec.name}`, the following {label_spec.days} days)"
+    if isinstance(spec, QuerySource):
+        rows = f"Rows of `{spec.table}`"
+    elif spec.snapshots == "each":
+        rows = f"Features of every snapshot of `{spec.feature_set}`"
     else:
-        which = "Features of" if source.snapshots == "newest" else "Features of every snapshot of"
-        what = f"{which} `{source.feature_set}` with what came after them (`{label.name}`, {ahead})"
+        rows = f"Features of `{spec.feature_set}`"
     return (
-        f"{what}, split by time: train before validation before test, with {label.days} days between. A version keeps "
-        "the snapshots and dates it was first made from, unless a run is told others."
+        f"{rows} {after}, split by time: train before validation before test, with {label_spec.days} days between. A "
+        "version keeps the snapshots and dates it was first made from, unless a run is told others."
     )
 
 
-def list_training_data_kinds(source: FromFeatures | FromQuery) -> set[str]:
+def list_training_data_kinds(source: "FromFeatures | FromQuery") -> set[str]:
     """The asset's kinds."""
-    return {"duckdb", "parquet", "sql"} if isinstance(source, FromQuery) else {"duckdb", "parquet"}
+    return {"duckdb", "parquet", *({"sql"} if isinstance(source.build_spec(), QuerySource) else ())}
 
 
-def _list_upstream(source: FromFeatures | FromQuery, label: Label) -> list[dg.AssetKey]:
-    if isinstance(source, FromQuery):
-        return [table_key(*parse_reference(source.table))]
-    return [features_key(source.feature_set), *(archive_key(*parse_reference(r)) for r in label.tables.values())]
+def _list_upstream(source: FeaturesSource | QuerySource, label: LabelSpec) -> list[dg.AssetDep]:
+    if isinstance(source, QuerySource):
+        keys = [table_key(*parse_reference(source.table))]
+    else:
+        keys = [features_key(source.feature_set), *(source_key(table) for table in label.tables.values())]
+    return [dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in dict.fromkeys(keys)]

@@ -9,10 +9,12 @@ from pydantic import ConfigDict
 
 from adfml_assets.components.declaration import STRICT
 from adfml_assets.errors import DeclarationInvalid
+from adfml_assets.features.definition import TableRef
 from adfml_assets.training.errors import PeriodInvalid
 from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource, parse_period
 
 _MOST_DAYS = 36_500
+_DOTS = 2  # of database.schema.table
 
 
 @dataclass
@@ -94,7 +96,7 @@ class FromQuery(dg.Resolvable):
             DeclarationInvalid: says which field.
         """
         what = f"Training data from {self.table}"
-        if len(self.table.split(".")) < 3:
+        if self.table.count(".") < _DOTS and "{{" not in self.table:
             raise DeclarationInvalid(what, "table", self.table, "database.schema.table, such as shop.dbo.Sales")
         _require_period(what, self.start_date, self.end_date)
         _require_counts(what, self, "validation_dates", "test_dates")
@@ -120,6 +122,22 @@ class FromQuery(dg.Resolvable):
 
 
 @dataclass
+class LabelTable(dg.Resolvable):
+    """A table that a label is made of.
+
+    Attributes:
+        table: archived table as `database.schema.table`.
+        state: `snapshot`: a day's full snapshot; `current`: the state as of a day, put together from full snapshots
+            and incremental extracts.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    table: str
+    state: Literal["snapshot", "current"] = "snapshot"
+
+
+@dataclass
 class Label(dg.Resolvable):
     """What the model predicts: made by a function (`from_features`), or a column of the table (`from_query`).
 
@@ -128,7 +146,8 @@ class Label(dg.Resolvable):
         baseline: a feature that is itself a naive forecast; the model has to beat it.
         name: of the label's column, with `function`.
         function: `package.module.function`: takes `tables`, `feature_dates` and `days`, gives key, feature_date, label.
-        tables: name in the function -> archived table as `database.schema.table`; all of it, cut nowhere.
+        tables: name in the function -> archived table as `database.schema.table`, or with its `state`; all of it, cut
+            nowhere.
         column: the table's column that holds the label.
     """
 
@@ -138,7 +157,7 @@ class Label(dg.Resolvable):
     baseline: str
     name: str | None = None
     function: str | None = None
-    tables: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, LabelTable | str] = field(default_factory=dict)
     column: str | None = None
 
     def __post_init__(self) -> None:
@@ -153,6 +172,10 @@ class Label(dg.Resolvable):
             raise DeclarationInvalid("Label", "column", self.column, "a column (from_query) or a function, one of both")
         if self.function is not None and self.name is None:
             raise DeclarationInvalid("Label", "name", None, "the name of the column that the function's label becomes")
+        for name, given in self.tables.items():
+            reference = given.table if isinstance(given, LabelTable) else given
+            if reference.count(".") < _DOTS and "{{" not in reference:
+                raise DeclarationInvalid("Label", f"tables.{name}", reference, "database.schema.table")
         if self.column is not None and (self.name is not None or self.tables):
             raise DeclarationInvalid("Label", "column", self.column, "no name and no tables beside a column")
 
@@ -160,7 +183,11 @@ class Label(dg.Resolvable):
         """What the label is made by."""
         name = self.column or self.name
         assert name is not None  # noqa: S101 - one of both, see above
-        return LabelSpec(name, self.function, self.days, self.baseline, dict(self.tables))
+        tables = {
+            name: TableRef(given.table, state=given.state) if isinstance(given, LabelTable) else TableRef(given)
+            for name, given in self.tables.items()
+        }
+        return LabelSpec(name, self.function, self.days, self.baseline, tables)
 
 
 def choose_source(

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from adfml_assets import lake_layout
 from adfml_assets.archive.current import build_scan, quote
-from adfml_assets.archive.partitions_in_lake import list_snapshots
-from adfml_assets.archive.tables import SourceTable
-from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
+from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import features_key
 from adfml_assets.errors import NothingArchived
+from adfml_assets.features.definition import FEATURE_DATE, TableRef
 from adfml_assets.features.expressions import load_function, make_dates, require_columns
-from adfml_assets.features.feature_set import FEATURE_DATE
+from adfml_assets.features.sources import find_partitions
 from adfml_assets.training.choice import Choice, name_source, require_whole_windows
 from adfml_assets.training.columns import (
     check_features,
@@ -144,7 +143,7 @@ def stage_features(
     parts = [part for part in chosen.snapshots if any(offered[day] is part for day in used)]
     for part in parts:
         _stage(lake, backend, part, [key, *names], [day for day in used if offered[day] is part])
-    _add_labels(backend, lake, key, label, used, find_archived(lake, label.tables, chosen.label_day))
+    _add_labels(backend, lake, key, label, used, find_partitions(lake, label.tables, chosen.label_day))
     return Staged(
         key=key,
         time=FEATURE_DATE,
@@ -165,19 +164,24 @@ def stage_features(
         },
         read_from={
             "features": [{"folder": part.folder, "run_id": part.manifest.run_id} for part in parts],
-            "label": {"function": label.function, "tables": dict(label.tables), "snapshot_date": chosen.label_day},
+            "label": {
+                "function": label.function,
+                "tables": {name: table.reference for name, table in label.tables.items()},
+                "snapshot_date": chosen.label_day,
+            },
         },
     )
 
 
 def list_snapshot_days(lake: Lake, feature_set: str) -> list[str]:
     """The days a feature set has a whole snapshot of, sorted."""
-    folder, marker = lake_layout.feature_set_folder(feature_set), "/snapshot_date="
-    return sorted(
-        path.partition(marker)[2].split("/")[0]
-        for path in lake.list_files(folder)
-        if path.endswith(f"/{FILE_NAME}") and marker in path
-    )
+    return _list_days(lake, lake_layout.feature_set_folder(feature_set))
+
+
+def _list_days(lake: Lake, folder: str) -> list[str]:
+    begin, end = f"{folder}/snapshot_date=", f"/{FILE_NAME}"
+    paths = (path for path in lake.list_files(folder) if path.startswith(begin) and path.endswith(end))
+    return sorted(path.removeprefix(begin).removesuffix(end) for path in paths)
 
 
 def _choose_newest(lake: Lake, source: FeaturesSource, label: LabelSpec, choice: Choice) -> Chosen:
@@ -231,13 +235,20 @@ def _require_days(lake: Lake, source: FeaturesSource, wanted: str | None) -> lis
 def _find_label_day(lake: Lake, label: LabelSpec) -> str | None:
     """The newest day with a snapshot of every table of the label; None: it has no table."""
     days: list[set[str]] = []
-    for reference in label.tables.values():
-        days.append({part.day for part in list_snapshots(lake, SourceTable(*parse_reference(reference)))})
+    for table in label.tables.values():
+        days.append(set(_list_days(lake, _find_folder(table))))
         if not days[-1]:
-            raise NothingArchived(reference, "today")
+            raise NothingArchived(table.reference, "today")
     common = set.intersection(*days) if days else set()
     # Without a common day the newest of one table: that the other has none of that day is said where it is read.
     return max(common or days[0]) if days else None
+
+
+def _find_folder(table: TableRef) -> str:
+    names = parse_reference(table.reference)
+    if table.state == "current":
+        return lake_layout.current_folder(*names, "").rpartition("/")[0]
+    return lake_layout.table_folder(*names)
 
 
 def _read(lake: Lake, source: FeaturesSource, day: str) -> Snapshot:

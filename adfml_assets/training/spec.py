@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from adfml_assets.features.definition import TableRef
 from adfml_assets.training.errors import PeriodInvalid
 
 Snapshots = Literal["newest", "each"]
@@ -36,14 +37,14 @@ class LabelSpec:
             is a column of the rows.
         days: how many days after a row's date the label looks at.
         baseline: a feature that is itself a naive forecast of the label; the model must beat it.
-        tables: name in the function -> archived table as `database.schema.table`.
+        tables: name in the function -> archived table.
     """
 
     name: str
     function: str | None
     days: int
     baseline: str
-    tables: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, TableRef] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

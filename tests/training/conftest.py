@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from adfml_assets import lake_layout
+from adfml_assets.features.definition import TableRef
 from adfml_assets.training.choice import Asked
 from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource
 from adfml_assets.training.training_data import build_training_data
@@ -26,7 +27,7 @@ FIRST = date(2025, 1, 1)
 SET, TABLE = "spending", "shop.main.Events"
 TOLD_NOTHING = Asked()
 CATEGORIES = pa.list_(pa.struct([("name", pa.string()), ("count", pa.int64())]))
-LABEL = LabelSpec("spend", "tests.training.labels.add_up", 30, "amount_30d", {"events": TABLE})
+LABEL = LabelSpec("spend", "tests.training.labels.add_up", 30, "amount_30d", {"events": TableRef(TABLE)})
 FROM_FEATURES = FeaturesSource(SET)
 FROM_QUERY = QuerySource("shop.main.TrainingFeatures", "CustomerId", "FeatureDate")
 QUERY_LABEL = LabelSpec("Spend", None, 30, "Amount30d")
