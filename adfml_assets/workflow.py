@@ -85,17 +85,19 @@ def launch_workflow(
         model_name=parameters.model_name,
     )
     told = build_run_config(parameters, find_models(selected))
-    _require_taken(asset_graph, told, parameters)
+    _require_taken(asset_graph, told)
     _require_day(asset_graph, selected, day)
     partitions = choose_partitions(asset_graph, selected, day=day, version=parameters.trained_version)
-    missing = find_missing(instance, asset_graph, partitions, refresh=parameters.refresh)
-    if mode == "train" and not parameters.refresh:
-        missing = leave_out_refused(open_registry, asset_graph, missing, say)
-    unused = sorted(key.to_user_string() for key in told.keys() - missing.keys())
+    found = find_missing(instance, asset_graph, partitions, refresh=parameters.refresh)
+    trains = mode == "train" and not parameters.refresh
+    missing = leave_out_refused(open_registry, asset_graph, found, say) if trains else found
+    unused = [key for key, values in told.items() if key not in found and set(values) != {"snapshot_date"}]
     if unused:
-        say(f"There already, and not made again by these parameters (refresh does that): {', '.join(unused)}")
+        names = ", ".join(key.to_user_string() for key in sorted(unused))
+        say(f"There already, and not made again with these parameters (refresh does that): {names}")
     if not missing:
-        say(f"Everything of {_describe(parameters, day)} is there; nothing to do.")
+        why = "of the rest nothing is missing" if found else "everything is there"
+        say(f"Nothing to launch for {_describe(parameters, day)}: {why}.")
         return None
     backfill_id = launch_backfill(
         instance,
@@ -227,9 +229,7 @@ def _require_day(asset_graph: BaseAssetGraph, assets: Set[dg.AssetKey], day: str
             raise InvalidParameter("snapshot_date", day, f"a day from {first} (ADFML_FIRST_DAY) to {last} (today, UTC)")
 
 
-def _require_taken(
-    asset_graph: BaseAssetGraph, told: Mapping[dg.AssetKey, Mapping[str, str]], parameters: WorkflowParameters
-) -> None:
+def _require_taken(asset_graph: BaseAssetGraph, told: Mapping[dg.AssetKey, Mapping[str, str]]) -> None:
     """Dagster would drop, without a word, what is said to an op that has no such config."""
     names = {"job": "databricks_job_id", "version": "model_version"}
     for key, values in told.items():
@@ -237,7 +237,7 @@ def _require_taken(
         if not asset_graph.has(key):
             (name, value), *_ = values.items()
             raise InvalidParameter(names.get(name, name), value, f"none: there is no {asset} that could take it")
-        schema = asset_graph.get(key).assets_def.op.config_schema  # type: ignore[attr-defined]
+        schema = asset_graph.get(key).assets_def.op.config_schema
         fields = getattr(schema.config_type if schema else None, "fields", {})
         for name, value in values.items():
             if name not in fields:

@@ -101,7 +101,7 @@ def parse_parameters(mode: str, *, refresh: bool = False, **given: str | None) -
             object, a parameter that the mode does not take, a version and an alias.
     """
     named = {name: text.strip() for name, text in given.items() if text is not None and text.strip()}
-    parameters = WorkflowParameters(mode=parse_mode(mode), refresh=refresh, **named)  # type: ignore[arg-type]
+    parameters = WorkflowParameters(mode=parse_mode(mode), refresh=refresh, **named)
     other = {"train": ("alias",), "score": ("start_date", "end_date", "hyperparameters")}[parameters.mode]
     for name in other:
         if name in named:

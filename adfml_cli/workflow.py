@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from adfml_assets.workflow import Workflow
-    from resources.model_registry import ModelRegistry
+    from resources.control import ControlDatabase
 
 Say = Callable[[str], None]
 
@@ -54,15 +54,15 @@ def launch(
 
         repository = load_repository()
         declared = choose_workflow(repository, workflow)
-        model = given.get("model_name")
+        control, model = ControlDatabase(), given.get("model_name")
         if mode == "train" and model and not given.get("model_version"):
-            given["model_version"] = find_next_version(instance, ControlDatabase().models, model)
+            given["model_version"] = find_next_version(instance, control, model)
         backfill_id = launch_workflow(
             instance,
             repository.asset_graph,
             declared,
             parse_parameters(mode, refresh=refresh, **given),
-            open_registry=lambda: ControlDatabase().models,
+            open_registry=lambda: control.models,
             launched_by=name_user(),
             say=say,
         )
@@ -165,13 +165,13 @@ def choose_workflow(repository: dg.RepositoryDefinition, name: str | None) -> Wo
     return next(iter(workflows.values()))
 
 
-def find_next_version(instance: dg.DagsterInstance, registry: ModelRegistry, model: str) -> str:
-    """The number after the largest that a model has: as a partition, trained or not, or in the registry."""
+def find_next_version(instance: dg.DagsterInstance, control: ControlDatabase, model: str) -> str:
+    """The number after the largest that a model has: a partition, trained or not, registered, or asked for by drift."""
     from adfml_assets.partitions import build_model_versions
 
-    partitions = build_model_versions(model).name
-    known = [
-        *instance.get_dynamic_partitions(partitions or ""),
-        *(one.version for one in registry.list_versions(model)),
-    ]
+    known = {
+        *instance.get_dynamic_partitions(build_model_versions(model).name or ""),
+        *(one.version for one in control.models.list_versions(model)),
+        *(one.version for one in control.retrainings.list_all(model)),
+    }
     return str(max((int(version) for version in known if version.isdecimal()), default=0) + 1)

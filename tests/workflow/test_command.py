@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -109,6 +110,11 @@ def test_a_version_that_is_not_given_is_the_next_free_one(at_home: Deployment, c
     register(control, "sales", "9")
     assert "ml/models/sales 10," in call("train", "--model", "sales").stdout
     assert "ml/models/sales 11," in call("train", "--model", "sales").stdout
+    now = datetime.now(UTC)
+    asked = control.retrainings.request("sales", "ml/models/sales", ["11"], reason="r", cooldown=timedelta(1), now=now)
+    assert asked is not None
+    assert asked.version == "12"
+    assert "ml/models/sales 13," in call("train", "--model", "sales").stdout
 
 
 @pytest.mark.parametrize("kind", ["wait", "watch"])
@@ -152,7 +158,7 @@ def test_what_is_there_already_is_said_and_is_no_mistake(at_home: Deployment) ->
     assert backfill is not None
     at_home.finish(backfill)
     result = call("score", "--model", "sales", "--day", DAY, "--wait")
-    assert (result.exit_code, result.stdout) == (0, f"Everything of score {DAY}, sales is there; nothing to do.\n")
+    assert (result.exit_code, result.stdout) == (0, f"Nothing to launch for score {DAY}, sales: everything is there.\n")
 
 
 @pytest.mark.parametrize(
