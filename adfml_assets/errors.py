@@ -159,10 +159,12 @@ class NothingToTrainOn(AdfmlError):
         self.model = model
         self.split = split
         self.feature_dates = tuple(feature_dates)
+        dates = list(feature_dates)
+        shown = dates if len(dates) <= 12 else [*dates[:3], f"... ({len(dates) - 9} more) ...", *dates[-6:]]
         super().__init__(
-            f"Model {model}: the {split} split has no rows. Feature dates in the snapshot: "
-            f"{', '.join(feature_dates) or 'none'}; train, validation and test need {needed_days} days each between "
-            "them. Archive a longer history, or lower the label's days."
+            f"Model {model}: the {split} split has no rows. Dates to choose from: {', '.join(shown) or 'none'}; train, "
+            f"validation and test need {needed_days} days each between them, and the test as many after it. Archive a "
+            "longer history, ask for a longer period, or lower the label's days."
         )
 
 
