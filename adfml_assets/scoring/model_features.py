@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
 from adfml_assets.scoring.errors import FeaturesDiffer
+from adfml_assets.training.choice import DATA_CARD, read_card
 from adfml_assets.training.feature_lists import describe_difference, hash_features
 from adfml_assets.training.trained import read_metadata
-from adfml_assets.training.training_data import DATA_CARD
 from resources.lake import Lake
 from resources.manifest import read_manifest
 
@@ -143,20 +143,20 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _read_card(lake: Lake, model: str, version: str) -> dict[str, Any]:
-    path = f"{lake_layout.training_data_folder(model, version)}/{DATA_CARD}"
+    folder = lake_layout.training_data_folder(model, version)
     try:
-        return dict(json.loads(lake.read_bytes(path)))
-    except FileNotFoundError:
-        return {}
+        return read_card(lake, folder) or {}
     except ValueError as error:
-        raise WrongResult(path, "JSON", str(error)) from None
+        raise WrongResult(f"{folder}/{DATA_CARD}", "JSON", str(error)) from None
 
 
 def _find_parameters(lake: Lake, card: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The parameters of the snapshot a version was trained on."""
+    """The parameters of the snapshot a version was trained on, if that is still what it was then."""
     source = card.get("source") or {}
-    if source.get("parameters") is not None:
-        return dict(source["parameters"])
-    folder = source.get("folder")
-    manifest = read_manifest(lake, str(folder)) if folder else None
-    return dict(manifest.facts.get("parameters") or {}) if manifest is not None else None
+    days = source.get("snapshot_dates")
+    if source.get("kind") != "features" or not days:
+        return None
+    manifest = read_manifest(lake, lake_layout.features_folder(str(source["feature_set"]), str(days[-1])))
+    if manifest is None or manifest.facts.get("definition_sha256") != card.get("definition_sha256"):
+        return None
+    return dict(manifest.facts.get("parameters") or {})
