@@ -118,9 +118,9 @@ def _sum_days(lines: Table) -> Table:
         net=_.net.sum(),
         gross=_.gross.sum(),
         largest_purchase=_.gross.max(),
-        purchased_lines=_count(_.purchased_lines.sum()),
-        cancelled_lines=_count(_.cancelled_lines.sum()),
-        purchases=_count((_.purchased_lines > 0).sum()),
+        purchased_lines=_.purchased_lines.sum(),
+        cancelled_lines=_.cancelled_lines.sum(),
+        purchases=(_.purchased_lines > 0).sum(),
     )
     return days.mutate(
         purchase_day=ibis.ifelse(_.purchases > 0, _.day, None),
@@ -153,4 +153,5 @@ def _float(value: ibis.Value) -> ibis.Value:
 
 
 def _count(value: ibis.Value) -> ibis.Value:
-    return value.cast("int64").fill_null(0)
+    # DuckDB adds integers up to 128 bits, of which ibis knows nothing: a cast to int64 alone would be left out.
+    return value.cast("decimal(38, 0)").cast("int64").fill_null(0)
