@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from databricks.sdk.errors import PermissionDenied
 
 from adfml_assets.models.errors import ReasonMissing
 from adfml_assets.models.promotion import promote_version, roll_back, tell_unity_catalog
-from local_cloud.process import LocalCloud
 from resources.control import ControlDatabase
 from resources.databricks import Databricks
 from resources.errors import Refused, Unreachable
@@ -174,38 +172,6 @@ def test_names_that_may_not(name: str) -> None:
     assert not is_registered_name(name)
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    with LocalCloud(tmp_path_factory.mktemp("cloud")) as started:
-        yield started
-
-
-def test_the_real_client_is_understood(
-    registry: ModelRegistry, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """databricks-sdk against the workspace's own registry, from no model at all to a champion that changes."""
-    for name, value in cloud.environment().items():
-        monkeypatch.setenv(name, value)
-    databricks = Databricks(retry_seconds=1, request_timeout_seconds=5)
-    promote(registry, "1")
-    said = str(tell_unity_catalog(registry, databricks, MODEL))
-    assert "Registered model 'main.ml.sales' does not exist" in said
-    assert f"Check that {NAME} exists there" in said
-    client = make_registered_model(cloud, versions=12)
-    mirror_aliases(registry, databricks, MODEL)
-    promote(registry, "2")
-    registry.point(MODEL, "audit", "1", "alice", "")
-    mirror_aliases(registry, databricks, MODEL)
-    registry.point(MODEL, "audit", None, "alice", "")
-    # Somebody took it away there, too.
-    client.delete_registered_model_alias(NAME, "audit")
-    mirror_aliases(registry, databricks, MODEL)
-    assert client.get_registered_model(NAME).aliases == {"champion": "12"}
-    assert registry.list_unmirrored(MODEL) == []
-    found = databricks.client.registered_models.get(NAME, include_aliases=True)
-    assert [(alias.alias_name, alias.version_num) for alias in found.aliases or []] == [("champion", 12)]
-
-
 def test_a_workspace_that_does_not_answer_is_told_later(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,17 +181,3 @@ def test_a_workspace_that_does_not_answer_is_told_later(
     with pytest.raises(Unreachable, match="connection refused"):
         mirror_aliases(registry, Databricks(retry_seconds=1, request_timeout_seconds=1), MODEL)
     assert len(registry.list_unmirrored(MODEL)) == 1
-
-
-def make_registered_model(cloud: LocalCloud, versions: int) -> Any:
-    from mlflow import MlflowClient
-
-    from workloads.tracking import prepare_local_store
-
-    uri = cloud.environment()["MLFLOW_TRACKING_URI"]
-    prepare_local_store(uri)
-    client = MlflowClient(uri, uri)
-    client.create_registered_model(NAME)
-    for _ in range(versions):
-        client.create_model_version(NAME, source=str(cloud.state))
-    return client
