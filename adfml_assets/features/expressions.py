@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adfml_assets.errors import AdfmlError
+from adfml_assets.features.errors import ExpressionNotFound
 from resources.errors import NotFound
 from resources.lake import Lake
 from resources.manifest import Manifest, list_data_paths
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
-
-class ExpressionNotFound(AdfmlError):
-    """The function that defines an expression cannot be imported."""
-
-    def __init__(self, reference: str, reason: str) -> None:
-        self.reference = reference
-        self.reason = reason
-        super().__init__(f"function: {reference!r} cannot be used ({reason}). Expected package.module.function.")
+__all__ = ["ExpressionNotFound", "load_function", "make_dates", "open_tables", "require_columns"]
 
 
 def load_function(reference: str) -> Callable[..., Table]:
@@ -81,10 +74,3 @@ def require_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> N
     for column in wanted:
         if column not in found:
             raise NotFound("column", column, name, found)
-
-
-def count_duplicates(backend: Backend, table: Table, keys: Sequence[str]) -> int:
-    """How many rows of a table repeat another row's keys."""
-    total: Any = backend.execute(table.count())
-    distinct: Any = backend.execute(table.select(*keys).distinct().count())
-    return int(total) - int(distinct)

@@ -2,139 +2,185 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.errors import AdfmlError
-from adfml_assets.features.expressions import (
-    count_duplicates,
-    load_function,
-    make_dates,
-    open_tables,
-    require_columns,
-)
-from resources.errors import NotFound
-from resources.lake import Lake
+from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec, TableRef, hash_definition
+from adfml_assets.features.duckdb_engine import run_on_duckdb
+from adfml_assets.features.errors import DuplicateFeatures
+from adfml_assets.features.result import Summary, conform, open_register, order_features
+from adfml_assets.features.result_schema import list_category_columns
+from adfml_assets.features.sources import Partitions, Source, choose_feature_dates, find_period, open_sources
+from adfml_assets.features.spark_engine import run_on_spark
+from adfml_assets.features.statement import Statement, compile_statement
+from resources.lake import Lake, ParquetOptions, WrittenFile
 from resources.manifest import Manifest, build_manifest, commit_manifest
 
 if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
-    from ibis.expr.types import Table
+    import pyarrow as pa
 
-FEATURE_DATE = "feature_date"
-AsOf = Literal["snapshot_date", "last_transaction"]
+__all__ = [
+    "FEATURE_DATE",
+    "DuplicateFeatures",
+    "FeatureSetSpec",
+    "Plan",
+    "TableRef",
+    "build_features",
+    "choose_feature_dates",
+    "commit_features",
+    "plan_features",
+    "run_statement",
+]
 
-
-class DuplicateFeatures(AdfmlError):
-    """An expression gave several rows for one key and feature date."""
-
-    def __init__(self, feature_set: str, key: str, duplicates: int) -> None:
-        self.feature_set = feature_set
-        self.duplicates = duplicates
-        super().__init__(
-            f"Feature set {feature_set}: {duplicates} rows repeat a ({key}, {FEATURE_DATE}) that another row has. "
-            "Aggregate in its function so that each pair has one row."
-        )
+FILE = "features.parquet"
+_ONE_FILE = 1 << 62
 
 
 @dataclass(frozen=True)
-class FeatureSetSpec:
-    """What a feature set is.
+class Plan:
+    """A partition that is about to be built: all that can be wrong before any work was looked at.
 
     Attributes:
-        name: of the set and its folder in the lake.
-        function: `package.module.function` of the ibis expression.
-        key: the column that says whose features they are.
-        timestamp_table, timestamp: the table (by its name in the function) and column that say when things happened.
-        parameters: what the function is given besides tables and dates.
-        as_of: features as of the snapshot date, or as of the last transaction where that is earlier (closed data).
-        step_days, count: earlier feature dates, every so many days, at most so many.
+        spec: what is built.
+        day: the partition, `YYYY-MM-DD`.
+        sources: the tables, by name.
+        dates: the feature dates, oldest first; None: one row an event.
+        first_event, last_event: when the first and the last thing happened that may be seen, UTC without zone.
+        before: only what happened before is seen; with time zone UTC.
+        statement: the definition, compiled.
     """
 
-    name: str
-    function: str
-    key: str
-    timestamp_table: str
-    timestamp: str
-    parameters: Mapping[str, Any]
-    as_of: AsOf
-    step_days: int
-    count: int
+    spec: FeatureSetSpec
+    day: str
+    sources: Mapping[str, Source]
+    dates: Sequence[date] | None
+    first_event: datetime | None
+    last_event: datetime | None
+    before: datetime
+    statement: Statement
+
+    @property
+    def folder(self) -> str:
+        """Where the partition lies."""
+        return lake_layout.features_folder(self.spec.name, self.day)
+
+    def build_facts(self, summary: Summary) -> dict[str, Any]:
+        """What the manifest says of the partition beside its files."""
+        features = order_features(self.statement.schema)
+        return {
+            "key": self.spec.key,
+            "rows": self.spec.rows,
+            "event_time": self.spec.event_time,
+            "feature_date": self.dates[-1].isoformat() if self.dates else None,
+            "feature_dates": [d.isoformat() for d in self.dates or ()],
+            "first_event": self.first_event.isoformat() if self.first_event else None,
+            "last_event": self.last_event.isoformat() if self.last_event else None,
+            "parameters": dict(self.spec.parameters),
+            "features": features,
+            "category_columns": list_category_columns(self.statement.schema),
+            "definition_sha256": hash_definition(self.spec),
+            "engine": self.spec.engine,
+            "missing": summary.missing,
+            "categories": summary.describe_categories(),
+        }
+
+
+def plan_features(lake: Lake, spec: FeatureSetSpec, partitions: Partitions, day: str) -> Plan:
+    """Look at everything that can be wrong before any work: only footers and timestamps are read.
+
+    Raises:
+        NotFound, WrongType: a table or column is not there, or not what it is declared to be.
+        ExpressionNotFound, WrongArguments, SqlInvalid, ExpressionFailed, NotPortable: the definition cannot be used.
+    """
+    sources = open_sources(lake, spec, partitions)
+    today = date.fromisoformat(day)
+    first, last = find_period(lake, sources, end_of(today))
+    dates = choose_feature_dates(spec, today, first, last)
+    newest = dates[-1] if dates else today
+    wanted = None if spec.rows == "event" else dates
+    statement = compile_statement(spec, {name: source.schema for name, source in sources.items()}, wanted)
+    return Plan(spec, day, sources, wanted, first, last, end_of(newest), statement)
 
 
 def build_features(
     lake: Lake,
     spec: FeatureSetSpec,
-    partitions: Mapping[str, tuple[str, Manifest]],
+    partitions: Partitions,
     day: str,
     *,
     asset: str,
     now: datetime,
     run_id: str,
 ) -> tuple[str, Manifest]:
-    """Write a snapshot's features; one row a key and feature date. Returns folder and manifest.
+    """Write a snapshot's features; one row a key and feature date, or one an event. Returns folder and manifest.
+
+    Of tables with a timestamp only rows before the end of the last feature date (UTC) are seen; rows without one never.
+    The features are in one file; it is not there, and the one before it stays, where anything goes wrong.
+
+    Args:
+        partitions: name in the definition -> folder and manifest of the table's partition of the day.
+        day: of the snapshot, `YYYY-MM-DD`.
 
     Raises:
-        NotFound: a column or table that is named does not exist.
-        DuplicateFeatures: the expression gave several rows for one key and date.
+        NotFound, WrongType, ExpressionNotFound, WrongArguments, SqlInvalid, ExpressionFailed, NotPortable: before any
+            work; see `plan_features`.
+        DuplicateFeatures, KeyMissing, WrongDate: the definition gave rows that cannot be.
+        OutOfMemory, EngineFailed: the engine could not do it.
     """
-    if spec.timestamp_table not in partitions:
-        raise NotFound("table", spec.timestamp_table, f"the tables of feature set {spec.name}", partitions)
-    columns = [column.name for column in partitions[spec.timestamp_table][1].columns]
-    require_columns(f"archived table {spec.timestamp_table}", columns, [spec.key, spec.timestamp])
-    folder = lake_layout.features_folder(spec.name, day)
-    with open_tables(lake, partitions) as (backend, tables):
-        first, last = _find_period(backend, tables[spec.timestamp_table], spec.timestamp)
-        dates = choose_feature_dates(spec, date.fromisoformat(day), first, last)
-        features = load_function(spec.function)(**tables, feature_dates=make_dates(dates), **spec.parameters)
-        require_columns(f"the result of {spec.function}", features.columns, [spec.key, FEATURE_DATE])
-        # Computed once, then read twice: to count and to write.
-        features = backend.create_table("adfml_features", features, temp=True)
-        duplicates = count_duplicates(backend, features, [spec.key, FEATURE_DATE])
-        if duplicates:
-            raise DuplicateFeatures(spec.name, spec.key, duplicates)
-        schema = features.schema().to_pyarrow()
-        with lake.write_parquet(f"{folder}/features.parquet", schema) as sink:
-            for batch in backend.to_pyarrow_batches(features, chunk_size=100_000):
-                sink.write(batch.cast(schema))
-    assert sink.written is not None  # noqa: S101 - set when the block ended without an exception
+    plan = plan_features(lake, spec, partitions, day)
+    schema = plan.statement.schema
+    summary = Summary(spec, schema, plan.before)
+    options = ParquetOptions(compression=lake.compression, file_bytes=_ONE_FILE)  # type: ignore[arg-type]  # checked there
+    with (
+        closing(run_statement(lake, plan)) as parts,
+        open_register(spec, schema) as keys,
+        lake.write_parquet_parts(lambda _: f"{plan.folder}/{FILE}", schema, options) as sink,
+    ):
+        for part in parts:
+            for batch in part:
+                batch = conform(spec, batch, schema)
+                summary.add(batch)
+                keys.add(batch)
+                sink.write(batch)
+            keys.end_part()
+        keys.check()
+    return plan.folder, commit_features(lake, plan, sink.files, summary, asset=asset, now=now, run_id=run_id)
+
+
+def run_statement(lake: Lake, plan: Plan, before: datetime | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
+    """A plan's result, part by part, as its engine gives it: columns in any order, types nearly right.
+
+    Args:
+        before: see only what happened before this moment; None: as planned.
+    """
+    run = run_on_spark if plan.spec.engine == "spark" else run_on_duckdb
+    return run(lake, plan.spec, plan.statement, plan.sources, before or plan.before)
+
+
+def commit_features(
+    lake: Lake, plan: Plan, files: Sequence[WrittenFile], summary: Summary, *, asset: str, now: datetime, run_id: str
+) -> Manifest:
+    """Make features that are written visible."""
     manifest = build_manifest(
         asset=asset,
-        partition=day,
-        files=[sink.written],
-        schema=schema,
+        partition=plan.day,
+        files=list(files),
+        schema=plan.statement.schema,
         written_at=now,
         run_id=run_id,
-        source={name: {"folder": path, "run_id": source.run_id} for name, (path, source) in partitions.items()},
-        facts={
-            "key": spec.key,
-            "feature_date": dates[-1].isoformat() if dates else None,
-            "feature_dates": [d.isoformat() for d in dates],
-            "first_event": first.isoformat() if first else None,
-            "last_event": last.isoformat() if last else None,
-            "parameters": dict(spec.parameters),
+        source={
+            name: {"folder": source.folder, "run_id": source.manifest.run_id} for name, source in plan.sources.items()
         },
+        facts=plan.build_facts(summary),
     )
-    commit_manifest(lake, folder, manifest)
-    return folder, manifest
+    commit_manifest(lake, plan.folder, manifest)
+    return manifest
 
 
-def choose_feature_dates(spec: FeatureSetSpec, day: date, first: datetime | None, last: datetime | None) -> list[date]:
-    """The dates features are built for, oldest first; the last one is what is scored.
-
-    Dates before the first event have no features and are left out; without any event there are none.
-    """
-    if first is None or last is None:
-        return []
-    newest = min(day, last.date()) if spec.as_of == "last_transaction" else day
-    dates = (newest - timedelta(days=step * spec.step_days) for step in range(spec.count + 1))
-    return sorted(d for d in dates if d >= first.date())
-
-
-def _find_period(backend: Backend, table: Table, timestamp: str) -> tuple[datetime | None, datetime | None]:
-    row: Any = backend.to_pyarrow(table.aggregate(first=table[timestamp].min(), last=table[timestamp].max()))
-    found = row.to_pylist()[0]
-    return found["first"], found["last"]
+def end_of(day: date) -> datetime:
+    """The first moment after a UTC day."""
+    return datetime.combine(day + timedelta(days=1), time(), UTC)

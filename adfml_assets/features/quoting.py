@@ -1,0 +1,20 @@
+"""Names, texts and files as DuckDB's SQL takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def quote(name: str) -> str:
+    """A name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """A text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def build_scan(paths: Sequence[str]) -> str:
+    """Local Parquet files as one relation; their folders' names make no columns."""
+    return f"read_parquet([{', '.join(map(quote_text, paths))}], hive_partitioning = false)"
