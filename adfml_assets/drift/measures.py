@@ -2,7 +2,7 @@
 
 PSI, the population stability index: N. Siddiqi, Credit Risk Scorecards (2006). Its size where nothing has changed:
 B. Yurdakul, Statistical Properties of Population Stability Index (2018); B. Yurdakul and J. Naranjo, Statistical
-properties of the population stability index, Journal of Risk Model Validation 14(4) (2020).
+properties of the population stability index, Journal of Risk Model Validation (2020).
 """
 
 from __future__ import annotations

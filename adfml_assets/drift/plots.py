@@ -71,7 +71,8 @@ def plot_history(days: Sequence[PastDay], names: Sequence[str], threshold: float
     for at in range(1, len(days)):
         if days[at].version != days[at - 1].version:
             axis.axvline(at - 0.5, color=_GREY, linewidth=0.8)
-            axis.annotate(f"version {days[at].version}", (at - 0.5, 1), xycoords=("data", "axes fraction"), fontsize=8)
+            place = (at - 0.45, 0.92)
+            axis.annotate(f"version {days[at].version}", place, xycoords=("data", "axes fraction"), fontsize=8)
     axis.axhline(threshold, color=_GREY, linestyle="--", linewidth=1)
     step = max(1, len(days) // 7)
     axis.set_xticks(range(0, len(days), step), [day.day[5:] for day in days[::step]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adfml_assets.components.drift import Drift, Retrain
+from adfml_assets.declarations import find_mistakes
 from adfml_assets.errors import DeclarationInvalid
 from tests.drift.conftest import DRIFT, build_defs
 
@@ -41,3 +43,43 @@ def test_what_cannot_be_is_refused_with_its_field(build: Any, field: str, expect
         build()
     assert caught.value.field == field
     assert expected in caught.value.expected
+
+
+def declare(drift: str, extra: str = "") -> str:
+    """A defs.yaml of a scored model."""
+    return f"""
+type: adfml_assets.components.ScoredModel
+attributes:
+  name: spend
+  from_features: customers
+  engine: {{ service: databricks, job: scoring }}
+  write_back: {{ table: shop.main.Predictions }}
+  {extra}
+  drift: {drift}
+"""
+
+
+@pytest.mark.parametrize(
+    ("drift", "extra", "line", "said"),
+    [
+        ("{ psi: -1 }", "", 9, "attributes.drift.psi: expected more than 0"),
+        ("{ retrain: { over: 9 } }", "", 9, "attributes.drift.retrain.over: expected 1 up to `of`, 5, found 9."),
+        ("{ retrain: { ovre: 1 } }", "", 9, "there is no field 'ovre'."),
+        ("{ retrain: {} }", "alias: challenger", 9, "expected none where another version than the champion scores"),
+    ],
+)
+def test_mistakes_in_yaml_have_file_and_line(tmp_path: Path, drift: str, extra: str, line: int, said: str) -> None:
+    file = tmp_path / "defs.yaml"
+    file.write_text(declare(drift, extra))
+    (mistake,) = find_mistakes(file)
+    assert said in mistake.describe()
+    assert mistake.line == line
+
+
+@pytest.mark.parametrize(
+    "drift", ["{}", "{ psi: 0.1, features: [a], retrain: { over: 1, of: 1, cooldown_days: 0.5 } }"]
+)
+def test_what_can_be_declared_has_no_mistake(tmp_path: Path, drift: str) -> None:
+    file = tmp_path / "defs.yaml"
+    file.write_text(declare(drift))
+    assert list(find_mistakes(file)) == []

@@ -13,6 +13,7 @@ import pytest
 
 from adfml_assets import lake_layout
 from adfml_assets.components.drift import Drift
+from adfml_assets.drift import shown
 from resources.lake import Lake
 from resources.manifest import read_manifest
 from tests.drift.conftest import (
@@ -31,7 +32,19 @@ from tests.drift.conftest import (
     write_version,
 )
 
+DRAWS = "draws"
 FOLDER = lake_layout.drift_folder(MODEL, DAY)
+
+
+@pytest.fixture
+def draws() -> None:
+    """For tests that are about plots too: the others leave out what takes most of their time."""
+
+
+@pytest.fixture(autouse=True)
+def _draw_where_wanted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if DRAWS not in request.fixturenames:
+        monkeypatch.setattr(shown, "_draw", lambda lake, report: {})
 
 
 def read_drift(lake: Lake) -> dict[str, dict[str, Any]]:
@@ -97,6 +110,7 @@ def test_values_missing_more_often_warn(lake: Lake) -> None:
     assert checks_of(materialise(Drift(missing=0.5)))["missing_values"].passed
 
 
+@pytest.mark.usefixtures(DRAWS)
 def test_infinite_values_are_missing_ones_and_a_constant_may_change(lake: Lake) -> None:
     rng = np.random.default_rng(1)
     constant = {"ratio": rng.normal(size=2000), "country": np.full(2000, 4)}
@@ -112,6 +126,7 @@ def test_infinite_values_are_missing_ones_and_a_constant_may_change(lake: Lake) 
     assert drift["country"]["psi_over"]
 
 
+@pytest.mark.usefixtures(DRAWS)
 def test_a_feature_without_any_value_has_no_psi_and_is_missing(lake: Lake) -> None:
     write_version(lake)
     features = {**make_features(500, 9), "amount": np.full(500, np.nan)}
@@ -149,22 +164,23 @@ def test_only_declared_features_are_compared(lake: Lake) -> None:
     assert "Did you mean 'recency'?" in error_of(result)
 
 
+@pytest.mark.usefixtures(DRAWS)
 def test_the_metadata_have_a_table_and_small_pictures(lake: Lake) -> None:
     write_version(lake)
     write_version(lake, "2")
     for number, version in ((9, "1"), (10, "2")):
         write_day(lake, day=f"2026-03-{number:02d}", version=version, shift=number - 9)
         result = materialise(day=f"2026-03-{number:02d}")
-    shown = metadata_of(result)
-    rows = [record.data for record in shown["drift"].records]
+    found = metadata_of(result)
+    rows = [record.data for record in found["drift"].records]
     assert {row["feature"] for row in rows} == {*FEATURES, "score"}
     psi = [float(row["psi"]) for row in rows]
     assert psi == sorted(psi, reverse=True)
-    assert (shown["model_version"], shown["records"], shown["over"]) == ("2", 1000, True)
+    assert (found["model_version"], found["records"], found["over"]) == ("2", 1000, True)
     for name in ("psi", "distributions_of_features", "distribution_of_scores", "psi_of_the_last_days"):
-        found = re.fullmatch(r"!\[[A-Za-z ]+\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", shown[name])
-        assert found, name
-        picture = base64.b64decode(found[1])
+        match = re.fullmatch(r"!\[[A-Za-z ]+\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", found[name])
+        assert match, name
+        picture = base64.b64decode(match[1])
         assert picture.startswith(b"\x89PNG")
         assert 2_000 < len(picture) < 100_000
 
@@ -172,15 +188,16 @@ def test_the_metadata_have_a_table_and_small_pictures(lake: Lake) -> None:
 def test_a_day_without_records_says_so_and_passes(lake: Lake) -> None:
     write_scored(lake, {name: np.array([], float) for name in FEATURES}, np.array([]))
     result = materialise()
-    shown = metadata_of(result)
-    assert shown["note"] == "There were no records to score on 2026-03-10: nothing to compare."
-    assert (shown["dagster/row_count"], shown["over"]) == (0, False)
+    found = metadata_of(result)
+    assert found["note"] == "There were no records to score on 2026-03-10: nothing to compare."
+    assert (found["dagster/row_count"], found["over"]) == (0, False)
     checks = checks_of(result)
     assert [check.passed for check in checks.values()] == [True] * 3
-    assert checks["score_drift"].description == shown["note"]
-    assert "psi" not in shown
+    assert checks["score_drift"].description == found["note"]
+    assert "psi" not in found
 
 
+@pytest.mark.usefixtures(DRAWS)
 def test_a_version_without_a_profile_of_its_scores_compares_features_only(lake: Lake) -> None:
     write_version(lake, profile=False)
     write_day(lake, shift=1.0)

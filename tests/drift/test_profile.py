@@ -8,6 +8,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +34,12 @@ def test_a_number_is_cut_at_its_deciles(tmp_path: Path) -> None:
     assert (found.counts, found.missing, found.rows) == ((100,) * 10, 0, 1000)
     assert found.bins.labels[0] == "≤ 100"
     assert found.bins.labels[-1] == "> 900"
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-7, 1.0, 3e11, 1e300])
+def test_a_value_that_is_an_edge_is_in_the_edge_s_own_bin(tmp_path: Path, scale: float) -> None:
+    found = profile_of(tmp_path, pa.array(np.random.default_rng(2).normal(size=2000) * scale))
+    assert found.counts == (200,) * 10
 
 
 def test_equal_deciles_are_one_edge(tmp_path: Path) -> None:
