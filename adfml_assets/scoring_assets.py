@@ -98,11 +98,11 @@ def build_input(spec: ScoringSpec, options: dict[str, Any]) -> dg.AssetsDefiniti
     """The asset of the records to be scored: the version that scores is resolved here, once."""
     resolved = champion_key(spec.model) if spec.choice.alias == CHAMPION else model_key(spec.model)
     versions = dg.AssetDep(resolved, partition_mapping=dg.LastPartitionMapping())
-    sources = [dg.AssetDep(features_key(spec.source))] if isinstance(spec.source, str) else []
+    source = features_key(spec.source) if isinstance(spec.source, str) else spec.source.asset_key
 
     @dg.asset(
         key=scoring_input_key(spec.model),
-        deps=[*sources, versions],
+        deps=[source, versions],
         # The policy of the job that follows: both go into one run.
         backfill_policy=SUBMITS_POLICY,
         **options,

@@ -118,6 +118,9 @@ class ScoredModel(dg.Component, dg.Resolvable):
         if (self.from_features is None) == (self.from_query is None):
             found = "neither" if self.from_query is None else "both"
             raise DeclarationInvalid(what, "from_features", found, "from_features or from_query, one of both")
+        if self.from_query is not None and self.from_query.table == self.write_back.table:
+            expected = "another table than from_query reads: its rows are replaced"
+            raise DeclarationInvalid(what, "write_back.table", self.write_back.table, expected)
         if self.alias is not None and self.version is not None:
             raise DeclarationInvalid(what, "version", self.version, "alias or version, not both")
         if self.alias is not None and not is_alias_name(self.alias):

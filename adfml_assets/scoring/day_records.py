@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import features_key
-from adfml_assets.features.feature_set import FEATURE_DATE
+from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.scoring.scoring_input import Records
 from adfml_assets.scoring.source_rows import SourceRows, SourceSpec
 from resources.lake import Lake
-from resources.manifest import Manifest, list_data_paths
+from resources.manifest import list_data_paths
 
 
 def find_feature_records(lake: Lake, feature_set: str, day: str) -> Records:
@@ -24,18 +24,19 @@ def find_feature_records(lake: Lake, feature_set: str, day: str) -> Records:
         lake, lake_layout.features_folder(feature_set, day), features_key(feature_set).to_user_string(), day
     )
     facts = manifest.facts
-    time, newest = _find_newest(manifest)
+    newest = facts.get("feature_date")
+    time = str(facts["event_time"]) if facts.get("rows") == "event" else FEATURE_DATE
     return Records(
         paths=tuple(list_data_paths(folder, manifest)),
         key=str(facts["key"]),
         feature_snapshot=day,
         time=time,
-        day=newest,
+        day=date.fromisoformat(newest) if newest else None,
         no_features=frozenset({time}),
         definition_sha256=str(facts.get("definition_sha256") or ""),
         parameters=facts.get("parameters"),
         source={"features": {"folder": folder, "run_id": manifest.run_id}},
-        facts={"feature_date": newest.isoformat() if newest else None},
+        facts={"feature_date": newest},
     )
 
 
@@ -49,13 +50,3 @@ def find_row_records(spec: SourceSpec, rows: SourceRows, day: str) -> Records:
         source={"table": spec.full_name, "where": spec.where},
         facts={"feature_date": None, "waiting": rows.read, "kept": rows.kept},
     )
-
-
-def _find_newest(manifest: Manifest) -> tuple[str, date | None]:
-    """The column with the time of a features partition's rows, and the day that is scored."""
-    facts = manifest.facts
-    if facts.get("rows") == "event":
-        last = facts.get("last_event")
-        return str(facts["event_time"]), datetime.fromisoformat(last).date() if last else None
-    newest = facts["feature_date"]
-    return FEATURE_DATE, date.fromisoformat(newest) if newest else None

@@ -39,7 +39,7 @@ class Records:
         key: the column that becomes RecordId.
         feature_snapshot: the snapshot date of the features, `YYYY-MM-DD`; for rows of a table the day they were read.
         time: the column with the date or moment (UTC) that decides which rows are records; None: all rows are.
-        day: the day that `time` has to be on; None: there is none, and so no record.
+        day: the day that `time` has to be on; None: the last one that any row is on.
         no_features: columns beside the key that are no features.
         definition_sha256, parameters: of the feature set; see `RecordFeatures`.
         source: for the manifest.
@@ -133,8 +133,8 @@ def _open_records(lake: Lake, records: Records) -> Iterator[tuple[Backend, Table
         files = [str(stack.enter_context(lake.local_copy(path))) for path in records.paths]
         table = backend.read_parquet(files, table_name="records", hive_partitioning=False)
         if records.time is not None:
-            is_record = table[records.time].cast("date") == records.day if records.day else ibis.literal(False)
-            table = table.filter(is_record)
+            days = table[records.time].cast("date")
+            table = table.filter(days == (days.max() if records.day is None else records.day))
         yield backend, table
 
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from adfml_assets import lake_layout
 from adfml_assets.archive.current import build_scan, open_duckdb, quote
+from adfml_assets.asset_keys import table_key
 from adfml_assets.scoring.errors import PastRecords, ScoredDateInvalid, WrongRecords
 from adfml_assets.source_query import read_rows
 from resources.database import Databases
@@ -50,6 +53,11 @@ class SourceSpec:
     def full_name(self) -> str:
         """database.schema.table, as messages name it."""
         return f"{self.database}.{self.schema}.{self.table}"
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """The table as an asset; where no component makes it, an external one."""
+        return table_key(self.database, self.schema, self.table)
 
 
 @dataclass(frozen=True)

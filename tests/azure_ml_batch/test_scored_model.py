@@ -19,7 +19,8 @@ import pytest
 from adfml_assets import lake_layout
 from adfml_assets.components.batch_endpoint import BatchEndpoint, BatchEndpointInvalid
 from adfml_assets.components.scored_model import ScoredModel, WriteBack
-from adfml_assets.components.trained_model import Label, TrainedModel
+from adfml_assets.components.trained_model import TrainedModel
+from adfml_assets.components.training_source import Label
 from adfml_assets.errors import WrongResult
 from adfml_assets.scoring.batch_results import collect_scores
 from resources.azure_ml_uris import output_folder
@@ -190,8 +191,8 @@ def test_a_failed_job_fails_the_collecting_run_with_the_models_words(bench: Benc
 def test_a_model_trained_by_a_pipeline_component(bench: Bench) -> None:
     component = TrainedModel(
         name=MODEL,
-        feature_set="customers",
-        label=Label("spend_next_30_days", "a.b.c", {"t": "shop.main.T"}, 30, "spend_30"),
+        from_features="customers",
+        label=Label(30, "spend_30", "spend_next_30_days", "a.b.c", {"t": "shop.main.T"}),
         engine=engine(endpoint="adfml-training", experiment_name="nightly"),
         registered_model="main.ml.customer_spend",
         experiment="/Shared/customer's spend",
@@ -211,7 +212,7 @@ def test_a_model_trained_by_a_pipeline_component(bench: Bench) -> None:
     workflow.run(f"ml/models/{MODEL}")
     metadata = json.loads(lake.read_bytes(f"{lake_layout.model_folder(MODEL, '1')}/metadata.json"))
     assert (metadata["submission_key"], metadata["features"]) == (job.remote_key, FEATURES)
-    assert workflow.control.model_aliases.read(MODEL)["challenger"] == "1"
+    assert workflow.control.models.aliases(MODEL)["challenger"] == "1"
     assert read_manifest(lake, lake_layout.model_folder(MODEL, "1")) is not None
 
 

@@ -131,6 +131,10 @@ def test_what_cannot_be_is_refused_when_it_is_declared() -> None:
     for values, message in (
         ({"from_features": None}, "from_features is 'neither'; expected from_features or from_query, one of both"),
         ({"from_query": query}, "from_features is 'both'"),
+        (
+            {"from_features": None, "from_query": ScoringQuery("shop.main.Predictions", "Id")},
+            "write_back.table is 'shop.main.Predictions'; expected another table than from_query reads",
+        ),
         ({"alias": "champion", "version": "3"}, "version is '3'; expected alias or version, not both"),
         ({"alias": "v3"}, "alias is 'v3'; expected an alias"),
         ({"version": " "}, "version is ' '; expected a version of the model"),
@@ -149,7 +153,7 @@ def test_an_empty_day_is_scored_without_a_job(site: Site) -> None:
     table, manifest = site.read_scores()
     assert (table.num_rows, manifest.facts["version"], site.service.submitted) == (0, "1", [])
     assert manifest.facts["feature_snapshot"] == TODAY
-    put_features(site.lake, make_features(2), feature_date=None)
+    put_features(site.lake, make_features(0), feature_date=None)
     site.run("input")
     assert site.read_input()[0].num_rows == 0
 

@@ -54,10 +54,12 @@ def test_events_are_scored_of_the_last_day(site: Site) -> None:
         rows="event",
         event_time="at",
         feature_date=None,
-        last_event="2026-03-09T12:00:00",
     )
     site.run("input")
-    assert site.read_input()[0]["RecordId"].to_pylist() == [1, 2, 3]
+    table, manifest = site.read_input()
+    assert (table["RecordId"].to_pylist(), manifest.facts["feature_date"]) == ([1, 2, 3], None)
+    # The three of a month ago are not of the last day.
+    assert events.num_rows == 6
 
 
 def refuse(site: Site, *words: str) -> str:
