@@ -1,4 +1,4 @@
-"""The control database: what must survive every crash. Ledger of jobs, watermark intervals, claims, model aliases."""
+"""The control database: what must survive every crash. Ledger of jobs, watermark intervals, claims, models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from resources.claims import Claims
     from resources.intervals import Intervals
     from resources.ledger import Ledger
-    from resources.model_aliases import ModelAliases
     from resources.model_registry import ModelRegistry
     from resources.retrainings import Retrainings
 
@@ -110,13 +109,6 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.retrainings import Retrainings
 
         return Retrainings(self.engine)
-
-    @property
-    def model_aliases(self) -> ModelAliases:
-        """Which version of a model is champion or challenger."""
-        from resources.model_aliases import ModelAliases
-
-        return ModelAliases(self.engine)
 
 
 def build_control_engine(url: str, timeout_seconds: int = 30) -> Engine:
