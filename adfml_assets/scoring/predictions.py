@@ -46,8 +46,8 @@ def write_predictions(
         ScoredDateInvalid: see `mark_scored`.
     """
     scores = lake.read_table(f"{folder}/{FILE}")
-    marks = source is not None and source.scored_date is not None
-    together = partial(mark_scored, spec=source, scores=scores) if marks and _is_one(source, target) else None
+    waits = source if source is not None and source.scored_date is not None else None
+    one_database = waits is not None and waits.database == target.database
     written = write_back(
         databases,
         target.database,
@@ -56,20 +56,16 @@ def write_predictions(
         target.keys,
         scores,
         manifest.partition,
-        mark=together,
+        mark=partial(mark_scored, spec=waits, scores=scores) if waits and one_database else None,
     )
     shown = _describe(target, written)
-    if source is None or not marks:
+    if waits is None:
         return shown
     marked = written.marked
-    if together is None:
-        with databases.connect(source.database) as connection, connection.begin():
-            marked = mark_scored(connection, source, scores)
-    return {**shown, f"{source.table}.{source.scored_date}": f"{marked} rows set"}
-
-
-def _is_one(source: SourceSpec | None, target: Target) -> bool:
-    return source is not None and source.database == target.database
+    if not one_database:
+        with databases.connect(waits.database) as connection, connection.begin():
+            marked = mark_scored(connection, waits, scores)
+    return {**shown, f"{waits.table}.{waits.scored_date}": f"{marked} rows set"}
 
 
 def _describe(target: Target, written: WrittenBack) -> dict[str, Any]:

@@ -60,11 +60,12 @@ def mark_scored(connection: Connection, spec: SourceSpec, scores: pa.Table) -> i
 def _to_rows(scores: pa.Table, key: str, column: sa.Column[Any]) -> Iterator[list[dict[str, Any]]]:
     import sqlalchemy as sa
 
+    is_day = isinstance(column.type, sa.Date)
+    has_zone = isinstance(column.type, sa.DateTime) and column.type.timezone
+
     def convert(moment: datetime) -> Any:
         moment = moment.astimezone(UTC)
-        if isinstance(column.type, sa.Date):
-            return moment.date()
-        return moment if column.type.timezone else moment.replace(tzinfo=None)
+        return moment.date() if is_day else moment if has_zone else moment.replace(tzinfo=None)
 
     for batch in scores.select([RECORD_ID, "scored_at"]).to_batches(max_chunksize=BATCH_ROWS):
         yield [{key: row[RECORD_ID], str(column.name): convert(row["scored_at"])} for row in batch.to_pylist()]
