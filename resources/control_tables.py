@@ -117,6 +117,7 @@ partition_claims = Table(
     Column("claimed_at", UtcDateTime, nullable=False),
 )
 
+# Where aliases point now; how they came there is in adfml_model_alias_changes.
 model_aliases = Table(
     "adfml_model_aliases",
     metadata,
