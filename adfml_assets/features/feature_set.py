@@ -12,12 +12,12 @@ from adfml_assets import lake_layout
 from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec, TableRef, hash_definition
 from adfml_assets.features.duckdb_engine import run_on_duckdb
 from adfml_assets.features.errors import DuplicateFeatures
-from adfml_assets.features.result import Summary, conform, open_register, order_features
+from adfml_assets.features.result import Summary, conform, list_features, open_register
 from adfml_assets.features.result_schema import list_category_columns
 from adfml_assets.features.sources import Partitions, Source, choose_feature_dates, find_period, open_sources
 from adfml_assets.features.spark_engine import run_on_spark
 from adfml_assets.features.statement import Statement, compile_statement
-from resources.lake import Lake, ParquetOptions, WrittenFile
+from resources.lake import Lake, ParquetOptions
 from resources.manifest import Manifest, build_manifest, commit_manifest
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ __all__ = [
     "TableRef",
     "build_features",
     "choose_feature_dates",
-    "commit_features",
     "plan_features",
     "run_statement",
 ]
@@ -68,9 +67,14 @@ class Plan:
         """Where the partition lies."""
         return lake_layout.features_folder(self.spec.name, self.day)
 
-    def build_facts(self, summary: Summary) -> dict[str, Any]:
-        """What the manifest says of the partition beside its files."""
-        features = order_features(self.statement.schema)
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The manifest's `source`: which partitions it is made of."""
+        return {name: {"folder": one.folder, "run_id": one.manifest.run_id} for name, one in self.sources.items()}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of the partition, as far as it is known before any row is there."""
         return {
             "key": self.spec.key,
             "rows": self.spec.rows,
@@ -80,12 +84,10 @@ class Plan:
             "first_event": self.first_event.isoformat() if self.first_event else None,
             "last_event": self.last_event.isoformat() if self.last_event else None,
             "parameters": dict(self.spec.parameters),
-            "features": features,
+            "features": list_features(self.statement.schema),
             "category_columns": list_category_columns(self.statement.schema),
             "definition_sha256": hash_definition(self.spec),
             "engine": self.spec.engine,
-            "missing": summary.missing,
-            "categories": summary.describe_categories(),
         }
 
 
@@ -148,7 +150,19 @@ def build_features(
                 sink.write(batch)
             keys.end_part()
         keys.check()
-    return plan.folder, commit_features(lake, plan, sink.files, summary, asset=asset, now=now, run_id=run_id)
+    facts = {**plan.facts, **summary.facts}
+    manifest = build_manifest(
+        asset=asset,
+        partition=day,
+        files=sink.files,
+        schema=schema,
+        written_at=now,
+        run_id=run_id,
+        source=plan.origin,
+        facts=facts,
+    )
+    commit_manifest(lake, plan.folder, manifest)
+    return plan.folder, manifest
 
 
 def run_statement(lake: Lake, plan: Plan, before: datetime | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
@@ -159,26 +173,6 @@ def run_statement(lake: Lake, plan: Plan, before: datetime | None = None) -> Ite
     """
     run = run_on_spark if plan.spec.engine == "spark" else run_on_duckdb
     return run(lake, plan.spec, plan.statement, plan.sources, before or plan.before)
-
-
-def commit_features(
-    lake: Lake, plan: Plan, files: Sequence[WrittenFile], summary: Summary, *, asset: str, now: datetime, run_id: str
-) -> Manifest:
-    """Make features that are written visible."""
-    manifest = build_manifest(
-        asset=asset,
-        partition=plan.day,
-        files=list(files),
-        schema=plan.statement.schema,
-        written_at=now,
-        run_id=run_id,
-        source={
-            name: {"folder": source.folder, "run_id": source.manifest.run_id} for name, source in plan.sources.items()
-        },
-        facts=plan.build_facts(summary),
-    )
-    commit_manifest(lake, plan.folder, manifest)
-    return manifest
 
 
 def end_of(day: date) -> datetime:

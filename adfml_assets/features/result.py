@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,12 +101,14 @@ class Summary:
         if newest.as_py() >= limit.as_py():
             raise WrongDate(self._spec.name, self._spec.time, str(pc.max(times).as_py()), str(limit.as_py()))
 
-    def describe_categories(self) -> dict[str, Any]:
-        """Of each category column: how many categories there are, and the largest with their counts."""
-        return {
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: rows without a value, and of each category column how many there are and the largest."""
+        categories = {
             name: {"distinct": len(counts), "largest": dict(counts.most_common(MOST_CATEGORIES))}
             for name, counts in self.categories.items()
         }
+        return {"missing": self.missing, "categories": categories}
 
 
 def _count_categories(column: Any, counts: Counter[str]) -> None:
@@ -185,6 +187,6 @@ def open_register(spec: FeatureSetSpec, schema: pa.Schema) -> Iterator[KeyRegist
         yield KeyRegister(spec, connection, schema)
 
 
-def order_features(schema: pa.Schema) -> Sequence[str]:
+def list_features(schema: pa.Schema) -> list[str]:
     """The features of a result, in order: everything after key and time."""
     return list(schema.names[2:])
