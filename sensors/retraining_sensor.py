@@ -16,7 +16,7 @@ from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
 from resources.retrainings import Outcome, Retraining
 
-INTERVAL_SECONDS = 60
+INTERVAL_SECONDS = 300
 MOST_LAUNCHES = 3
 """How many runs may try to launch a retraining before it counts as failed."""
 

@@ -61,11 +61,11 @@ def list_counted(lake: Lake, model: str, version: str, since: datetime | None, l
         last: how many days.
         look: how many days are looked at for them.
     """
-    looked = islice(iterate_manifests(lake, model), look)
-    return [
+    counted = (
         manifest
-        for manifest in looked
+        for manifest in islice(iterate_manifests(lake, model), look)
         if manifest.rows
         and manifest.facts.get("version") == version
         and (since is None or manifest.written_at >= since)
-    ][:last]
+    )
+    return list(islice(counted, last))

@@ -21,6 +21,7 @@ MOST_VALUES = 10
 SAMPLE_ROWS = 100_000
 """Bins are chosen from about so many rows, spread evenly over the file; every row is counted into them."""
 
+_PART = 50
 _NUMBERS = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|"NULL"')
 
 
@@ -83,16 +84,21 @@ def choose_bins(file: Path, columns: Sequence[str], shown_as: str) -> dict[str, 
     """
     if not columns:
         return {}
+    names = _name_columns(columns)
+    found: list[Any] = []
     with _open(file, columns, shown_as) as connection:
         rows = _fetch_one(connection, "SELECT count(*) FROM columns")[0]
         step = max(1, math.ceil(rows / SAMPLE_ROWS))
-        found = ", ".join(
-            f"CASE WHEN count(DISTINCT {c}) <= {MOST_VALUES} THEN list(DISTINCT {c}) FILTER ({c} IS NOT NULL) END, "
-            f"quantile_disc({c}, {list(DECILES)})"
-            for c in _name_columns(columns)
-        )
-        row = _fetch_one(connection, f"SELECT {found} FROM columns WHERE file_row_number % {step} = 0")  # noqa: S608
-    return {name: _build_bins(row[2 * at], row[2 * at + 1]) for at, name in enumerate(columns)}
+        # In parts: the sample of so many columns is held at a time.
+        for begin in range(0, len(names), _PART):
+            chosen = ", ".join(
+                f"CASE WHEN count(DISTINCT {c}) <= {MOST_VALUES} THEN list(DISTINCT {c}) FILTER ({c} IS NOT NULL) END, "
+                f"quantile_disc({c}, {list(DECILES)})"
+                for c in names[begin : begin + _PART]
+            )
+            query = f"SELECT {chosen} FROM columns WHERE file_row_number % {step} = 0"  # noqa: S608
+            found += _fetch_one(connection, query)
+    return {name: _build_bins(found[2 * at], found[2 * at + 1]) for at, name in enumerate(columns)}
 
 
 def count_rows(file: Path, bins: Mapping[str, Bins], shown_as: str) -> dict[str, Profile]:
@@ -125,7 +131,8 @@ def _open(file: Path, columns: Sequence[str], shown_as: str) -> Iterator[DuckDBP
     """A session with the table `columns`: c0, c1, ... as DOUBLE, NULL for what is missing, and `file_row_number`."""
     import duckdb
 
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"enable_external_file_cache": False}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         source = connection.read_parquet(str(file), file_row_number=True, hive_partitioning=False)
         types = {name: str(kind) for name, kind in zip(source.columns, source.types, strict=True)}
         del types["file_row_number"]
