@@ -28,6 +28,10 @@ class ScoringError(WorkloadError):
     """Rows cannot be scored, or their scores cannot be written."""
 
 
+class FeaturesError(WorkloadError):
+    """Features cannot be built, or cannot be written."""
+
+
 class ModelFileError(WorkloadError):
     """A model file is refused before anything in it is used: wrong hash, foreign types, damaged trees."""
 

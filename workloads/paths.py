@@ -121,6 +121,22 @@ class FileArea:
         except OSError as error:
             raise _describe_failure(Path(folder) / name, error) from error
 
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all that is in it, if it is there.
+
+        Raises:
+            WorkloadError: It is there and cannot be removed.
+        """
+        if is_remote(folder):
+            _dbutils().fs.rm(folder, True)
+            return
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _describe_failure(Path(folder), error) from error
+
     def _new_scratch_file(self, name: str) -> Path:
         if self._scratch is None:
             if self._staging_path:
