@@ -79,23 +79,17 @@ def measure_label(connection: DuckDBPyConnection, table: str, staged: Staged, la
         "mean": f"avg({name})",
         "std": f"stddev_pop({name})",
         "min": f"min({name})",
-        "p25": f"quantile_cont({name}, 0.25)",
-        "p50": f"quantile_cont({name}, 0.5)",
-        "p75": f"quantile_cont({name}, 0.75)",
         "max": f"max({name})",
         "zeros": f"count(*) FILTER ({name} = 0)",
     }
-    listed = ", ".join(measures.values())
-    return {
-        split: dict(
-            zip(
-                measures,
-                fetch_row(connection, f"SELECT {listed} FROM {table} WHERE {select_split(staged.time, dates)}"),  # noqa: S608
-                strict=True,
-            )
-        )
-        for split, dates in staged.splits.items()
-    }
+    quartiles = ("p25", "p50", "p75")
+    listed = f"quantile_cont({name}, [0.25, 0.5, 0.75]), {', '.join(measures.values())}"
+    distribution = {}
+    for split, dates in staged.splits.items():
+        where = select_split(staged.time, dates)
+        found, *rest = fetch_row(connection, f"SELECT {listed} FROM {table} WHERE {where}")  # noqa: S608 - quoted
+        distribution[split] = {**dict(zip(measures, rest, strict=True)), **dict(zip(quartiles, found, strict=True))}
+    return distribution
 
 
 def count_labels(
