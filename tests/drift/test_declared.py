@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+import yaml
 
+from adfml_assets.components import ScoredModel
 from adfml_assets.components.drift import Drift, Retrain
 from adfml_assets.declarations import find_mistakes
 from adfml_assets.errors import DeclarationInvalid
@@ -83,3 +86,15 @@ def test_what_can_be_declared_has_no_mistake(tmp_path: Path, drift: str) -> None
     file = tmp_path / "defs.yaml"
     file.write_text(declare(drift))
     assert list(find_mistakes(file)) == []
+
+
+def test_a_defs_yaml_becomes_the_declaration() -> None:
+    declared = yaml.safe_load(declare("{ psi: 0.1, features: [a], retrain: { over: 1, of: 2 } }"))["attributes"]
+    context = dg.ComponentTree.for_test().load_context
+    model = ScoredModel.get_model_cls()
+    assert model is not None
+    component = ScoredModel.resolve_from_model(context.resolution_context, model.model_validate(declared))
+    assert component.drift == Drift(0.1, 0.05, ["a"], Retrain(1, 2))
+    built = component.build_defs(context)
+    assert [sensor.name for sensor in built.sensors or []] == ["retraining_of_spend"]
+    assert DRIFT in {key for asset in built.assets or [] for key in asset.keys}  # type: ignore[union-attr]
