@@ -51,9 +51,7 @@ def build_training_data_asset(
 
     @dg.asset(
         key=training_data_key(model),
-        deps=[
-            dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in _list_upstream(spec, label_spec)
-        ],
+        deps=_list_upstream(spec, label_spec),
         # The policy of the job that follows: both go into one run.
         backfill_policy=SUBMITS_POLICY,
         **options,
