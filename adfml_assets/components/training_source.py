@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import ConfigDict
@@ -137,6 +137,16 @@ class LabelTable(dg.Resolvable):
     state: Literal["snapshot", "current"] = "snapshot"
 
 
+def _resolve_tables(context: dg.ResolutionContext, tables: Mapping[str, Any]) -> dict[str, LabelTable | str]:
+    return {
+        name: table if isinstance(table, str) else LabelTable.resolve_from_model(context.at_path(name), table)
+        for name, table in tables.items()
+    }
+
+
+_TABLES = dg.Resolver(_resolve_tables, model_field_type=dict[str, LabelTable.model() | str])  # type: ignore[misc]  # built here
+
+
 @dataclass
 class Label(dg.Resolvable):
     """What the model predicts: made by a function (`from_features`), or a column of the table (`from_query`).
@@ -157,7 +167,7 @@ class Label(dg.Resolvable):
     baseline: str
     name: str | None = None
     function: str | None = None
-    tables: Mapping[str, LabelTable | str] = field(default_factory=dict)
+    tables: Annotated[Mapping[str, LabelTable | str], _TABLES] = field(default_factory=dict)
     column: str | None = None
 
     def __post_init__(self) -> None:
