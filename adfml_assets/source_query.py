@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adfml_assets.errors import AdfmlError
 from resources.database import Databases
@@ -94,7 +94,8 @@ def within_days(databases: Databases, database: str, column: str, first: date | 
     if not conditions:
         return None
     # The engine's own dialect would double every %: it is made for statements with parameters.
-    dialect = type(engine.dialect)(paramstyle="named")
+    make_dialect: Any = type(engine.dialect)
+    dialect = make_dialect(paramstyle="named")
     return str(sa.and_(*conditions).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 

@@ -144,7 +144,8 @@ def _resolve_tables(context: dg.ResolutionContext, tables: Mapping[str, Any]) ->
     }
 
 
-_TABLES = dg.Resolver(_resolve_tables, model_field_type=dict[str, LabelTable.model() | str])  # type: ignore[misc]  # built here
+_TABLES_IN_YAML: Any = dict[str, LabelTable.model() | str]  # type: ignore[misc]  # a class that is made here
+_TABLES = dg.Resolver(_resolve_tables, model_field_type=_TABLES_IN_YAML)
 
 
 @dataclass

@@ -132,4 +132,4 @@ def _add_up(counts: Any, categories: Sequence[str] | None) -> IntegerValue:
         entries = counts.filter(lambda entry: entry["name"].isin(chosen))
     total = entries.map(lambda entry: entry["count"]).sums()
     # DuckDB adds int64 up to int128, of which ibis knows nothing: a cast to int64 alone would be left out.
-    return total.cast("decimal(38, 0)").cast("int64").fill_null(0)  # type: ignore[no-any-return]
+    return total.cast("decimal(38, 0)").cast("int64").fill_null(0)
