@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from adfml_assets.training.errors import LabelWindowPastData, PeriodInvalid
+from adfml_assets.training.errors import CardDamaged, LabelWindowPastData, PeriodInvalid
 from adfml_assets.training.spec import FeaturesSource, Period, QuerySource, parse_day, parse_period
 from resources.lake import Lake
 
@@ -49,11 +49,18 @@ class Choice:
 
 
 def read_card(lake: Lake, folder: str) -> dict[str, Any] | None:
-    """A version's data card; None: there is none. It is there before the data are, and stays where a run is killed."""
+    """A version's data card; None: there is none. It is there before the data are, and stays where a run is killed.
+
+    Raises:
+        CardDamaged: it cannot be read.
+    """
+    path = f"{folder}/{DATA_CARD}"
     try:
-        return dict(json.loads(lake.read_bytes(f"{folder}/{DATA_CARD}")))
+        return dict(json.loads(lake.read_bytes(path)))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise CardDamaged(path, str(error)) from None
 
 
 def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, before: Mapping[str, Any] | None) -> Choice:

@@ -133,6 +133,18 @@ class NamesTaken(AdfmlError):
         )
 
 
+class CardDamaged(AdfmlError, ValueError):
+    """A version's data card, which says what the version was made from, cannot be read."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path} cannot be read ({reason}). It says which snapshots and dates the version was made from. Restore "
+            "it, or delete it: then the version is made anew from what is declared."
+        )
+
+
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

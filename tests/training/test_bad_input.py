@@ -15,6 +15,7 @@ from adfml_assets.errors import NothingArchived, NothingToTrainOn
 from adfml_assets.features.errors import ExpressionNotFound
 from adfml_assets.training.choice import Asked
 from adfml_assets.training.errors import (
+    CardDamaged,
     DuplicateLabels,
     FeaturesMissingEverywhere,
     LabelInvalid,
@@ -207,3 +208,11 @@ def test_what_the_database_cannot_give_exactly_is_its_own_error(world: World, ta
     table.commit()
     with pytest.raises(UnexpectedValue, match=r"Purchases: a value is not of the declared type"):
         world.build()
+
+
+def test_a_card_that_cannot_be_read_is_not_taken_for_none(one_snapshot: World) -> None:
+    path = "ml/training-data/m/version=1/data_card.json"
+    one_snapshot.lake.write_bytes(path, b"{")
+    with pytest.raises(CardDamaged, match=r"version=1/data_card.json cannot be read .*Restore it, or delete it"):
+        one_snapshot.build()
+    one_snapshot.lake.delete(path)
