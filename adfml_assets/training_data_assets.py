@@ -30,7 +30,7 @@ class TrainingDataConfig(dg.Config):
 
     snapshot_date: str | None = None
     """The features' snapshot to train on, YYYY-MM-DD; without it the one the version was trained on before, else the
-    latest. With `snapshots: each` the last one that counts."""
+    latest. With `snapshots: each` the last one that counts; with `from_query` the last day of the data that counts."""
 
     start_date: str | None = None
     """The first date of the rows, YYYY-MM-DD (the pipeline's StartDate)."""

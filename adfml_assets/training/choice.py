@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from adfml_assets.training.errors import CardDamaged, LabelWindowPastData, PeriodInvalid
+from adfml_assets.training.errors import CardDamaged, LabelWindowPastData
 from adfml_assets.training.spec import FeaturesSource, Period, QuerySource, parse_day, parse_period
 from resources.lake import Lake
 
@@ -20,7 +20,8 @@ class Asked:
     """What a run is told; dates as they are written, None: nothing is said.
 
     Attributes:
-        snapshot_date: the features' snapshot; with `snapshots: each` the last one that counts.
+        snapshot_date: the features' snapshot; with `snapshots: each` the last one that counts, and of a query the last
+            day of the data that counts.
         start_date, end_date: the first and the last date of the rows.
     """
 
@@ -74,13 +75,10 @@ def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, befor
         before: the version's data card; None: the version is new.
 
     Raises:
-        PeriodInvalid: dates that are none, or the wrong way round; a snapshot is asked for where there are none.
+        PeriodInvalid: dates that are none, or the wrong way round.
     """
     where = f"Training data of {model}"
     parse_day(where, "snapshot_date", asked.snapshot_date)
-    if isinstance(source, QuerySource) and asked.snapshot_date is not None:
-        expected = "nothing: from_query reads the table as it is, choose rows by start_date and end_date"
-        raise PeriodInvalid(where, "snapshot_date", asked.snapshot_date, expected)
     known = before if before is not None and before.get("source", {}).get("of") == name_source(source) else None
     if known is not None and asked == Asked():
         told = Asked(**known["asked"])
@@ -102,7 +100,7 @@ def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, befor
         snapshot_date=asked.snapshot_date or (known["snapshot_date"] if known is not None else None),
         snapshots=None,
         period=parse_period(where, merged.start_date, merged.end_date),
-        last_day=None,
+        last_day=parse_day(where, "snapshot_date", merged.snapshot_date) if isinstance(source, QuerySource) else None,
     )
 
 

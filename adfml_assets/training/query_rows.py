@@ -44,7 +44,7 @@ def stage_query(
 ) -> Staged:
     """Put the rows of all splits into a workspace's table ROWS, as they are in the database now.
 
-    Rows whose label looks past `today` are not used: it cannot be whole yet.
+    Rows whose label looks past `today`, or past the last day that was chosen, are not used: it cannot be whole.
 
     Args:
         today: UTC.
@@ -60,7 +60,7 @@ def stage_query(
     """
     import pyarrow as pa
 
-    last_day = choice.last_day or today
+    last_day = min(choice.last_day or today, today)
     require_whole_windows(model, choice, label.days, last_day)
     address = parse_reference(source.table)
     existing, _ = read_rows(databases, *address, None, None)

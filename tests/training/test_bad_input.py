@@ -77,11 +77,6 @@ def test_dates_that_cannot_be_are_refused(one_snapshot: World, asked: Asked, mes
     assert message in str(refused.value)
 
 
-def test_a_query_has_no_snapshots(world: World, table: sqlite3.Connection) -> None:
-    with pytest.raises(PeriodInvalid, match="from_query reads the table as it is"):
-        world.build(Asked(snapshot_date="2025-01-01"))
-
-
 def test_too_short_a_history_is_said_with_the_dates_there_are(one_snapshot: World) -> None:
     with pytest.raises(NothingToTrainOn, match=r"train split has no rows\. Dates to choose from: 2025-09-18"):
         one_snapshot.build(Asked(start_date=iso(260)[0]))

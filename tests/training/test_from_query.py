@@ -62,6 +62,13 @@ def test_a_version_is_made_again_from_the_same_days_though_there_are_newer_ones(
     assert world.build().card["periods"]["test"] == iso(290)
 
 
+def test_the_snapshot_date_of_a_run_is_the_last_day_that_counts(world: World, table: sqlite3.Connection) -> None:
+    card = world.build(Asked(snapshot_date=iso(200)[0])).card
+    assert card["periods"]["test"] == iso(170)
+    assert card["left_out"]["window_past_data"] == iso(180, 190, 200)
+    assert world.build().card == card
+
+
 def test_rows_with_one_key_and_date_make_the_same_files_again(world: World, table: sqlite3.Connection) -> None:
     table.execute(
         "INSERT INTO TrainingFeatures SELECT CustomerId, FeatureDate, 1, 2, 3, 0, '', 4 FROM TrainingFeatures"
