@@ -30,11 +30,14 @@ class Part:
 
     Attributes:
         files: table -> its rows of this part; none where it has none.
-        schemas: table -> its columns.
+        schemas: table -> the columns in its files.
+        selected: table -> all of its columns, as DuckDB's SQL over its files: those that nobody reads are NULL, because
+            a definition may name them on its way.
     """
 
     files: Mapping[str, Sequence[str]]
     schemas: Mapping[str, pa.Schema]
+    selected: Mapping[str, str]
 
     @property
     def bytes(self) -> int:
@@ -45,11 +48,12 @@ class Part:
         """Let the tables' names stand for this part."""
         for name, files in self.files.items():
             if files:
-                scan = f"SELECT * FROM {build_scan(files)}"  # noqa: S608
+                scan = build_scan(files)
             else:
                 connection.register(f"{name}_empty", self.schemas[name].empty_table())
-                scan = f"SELECT * FROM {quote(f'{name}_empty')}"  # noqa: S608
-            connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {scan}")
+                scan = quote(f"{name}_empty")
+            view = f"SELECT {self.selected[name]} FROM {scan}"  # noqa: S608
+            connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {view}")
 
 
 def count_parts(spec: FeatureSetSpec, sources: Mapping[str, Source]) -> int:
@@ -82,6 +86,7 @@ def split_tables(
     needed = find_needed_columns(connection, sql, sources)
     files: dict[str, list[list[str]]] = {}
     schemas: dict[str, pa.Schema] = {}
+    selected: dict[str, str] = {}
     for name, source in sources.items():
         columns = [column for column in source.schema.names if column in needed[name]] or source.schema.names[:1]
         listed = ", ".join(map(quote, columns))
@@ -101,7 +106,15 @@ def split_tables(
             )
             files[name] = [sorted(map(str, (target / f"{_PART}={index}").glob("*.parquet"))) for index in range(parts)]
         schemas[name] = connection.execute(f"SELECT {listed} FROM {quote(name)} LIMIT 0").to_arrow_reader(1).schema  # noqa: S608
-    return [Part({name: files[name][index] for name in sources}, schemas) for index in range(parts)]
+        selected[name] = _select_columns(connection, name, columns)
+    return [Part({name: files[name][index] for name in sources}, schemas, selected) for index in range(parts)]
+
+
+def _select_columns(connection: DuckDBPyConnection, table: str, present: Sequence[str]) -> str:
+    described = connection.execute(f"DESCRIBE {quote(table)}").fetchall()
+    return ", ".join(
+        quote(name) if name in present else f"CAST(NULL AS {kind}) AS {quote(name)}" for name, kind, *_ in described
+    )
 
 
 def build_part(sources: Mapping[str, Source], column: str, parts: int) -> str:
