@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
 
-.PHONY: demo ui test check format soak bench bench-archive bench-remote java clean
+.PHONY: demo ui test check format soak bench bench-archive bench-features bench-remote java clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -44,6 +44,11 @@ bench: $(VENV)/bench-ready
 # The archive against the fastest libraries there are: 5 million rows from PostgreSQL and SQLite, 1,000 small tables.
 bench-archive: $(VENV)/bench-ready
 	$(BIN)/python -m benchmarks.archive_servers
+
+# Features of 5 and 50 million transactions, against DuckDB's SQL by hand, polars, pandas and Spark.
+bench-features: $(VENV)/bench-ready java
+	$(BIN)/python -m benchmarks.features --rows 5000000
+	$(BIN)/python -m benchmarks.features --rows 50000000 --only adfml duckdb
 
 # One sensor tick over 100 to 10,000 remote jobs of each service, requests written as JSON lines, and what waiting costs.
 bench-remote: $(VENV)/ready

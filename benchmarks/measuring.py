@@ -69,11 +69,16 @@ def _read_cpu() -> float:
 
 def _read_peak() -> float:
     # Linux hands getrusage's peak over from the process that started this one; the status file's is this one's alone.
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return read_peak_of("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def read_peak_of(process: str) -> float:
+    """The largest resident size of a process so far, in MB, by its id or as `self`; 0 where the system has no /proc."""
+    status = Path(f"/proc/{process}/status")
+    if not status.is_file():
+        return 0.0
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 2) -> None:

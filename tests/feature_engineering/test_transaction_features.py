@@ -1,4 +1,4 @@
-"""A transaction's features see the customer's transactions of a range of time up to its own moment, and nothing later."""
+"""A transaction's features see the customer's transactions of a range of time up to its own moment, no later ones."""
 
 from __future__ import annotations
 

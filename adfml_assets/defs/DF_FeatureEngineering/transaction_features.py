@@ -1,4 +1,4 @@
-"""What a customer's transaction looks like beside the ones before it: the data flow's features, one row a transaction."""
+"""A customer's transaction beside the ones before it: the features of DF_FeatureEngineering, one row a transaction."""
 
 from __future__ import annotations
 
