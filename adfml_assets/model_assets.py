@@ -73,7 +73,6 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             metadata={
                 **describe_model(metadata, judged, alias),
-                **describe_versions(control.models.list_versions(spec.model), aliases, spec.rules.metric),
                 **describe_job(job),
                 "unity_catalog": str(told),
                 "dagster/uri": lake.uri(folder),
