@@ -80,6 +80,19 @@ class LabelInvalid(AdfmlError):
         super().__init__(f"Model {model}: the label {label} {problem}. {advice}")
 
 
+class LabelFailed(AdfmlError):
+    """A label's function cannot be applied to its tables."""
+
+    def __init__(self, function: str, reason: str, tables: Mapping[str, Sequence[str]]) -> None:
+        self.function = function
+        self.reason = reason
+        self.tables = {name: tuple(columns) for name, columns in tables.items()}
+        listed = "; ".join(f"{name} has {', '.join(columns)}" for name, columns in self.tables.items()) or "none"
+        super().__init__(
+            f"{function} cannot be used: {reason}. It is given its tables, feature_dates and days. Tables: {listed}."
+        )
+
+
 class DuplicateLabels(AdfmlError):
     """A label's function gave several rows for one key and feature date."""
 

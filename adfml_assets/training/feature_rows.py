@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
 from adfml_assets.archive.current import build_scan, quote
+from adfml_assets.errors import AdfmlError
 from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.features.expressions import load_function, make_dates, require_columns
 from adfml_assets.features.sources import find_partitions
@@ -19,7 +20,7 @@ from adfml_assets.training.columns import (
     require_other_names,
     require_rows,
 )
-from adfml_assets.training.errors import DuplicateLabels
+from adfml_assets.training.errors import DuplicateLabels, LabelFailed
 from adfml_assets.training.feature_snapshots import Snapshot, choose_snapshots
 from adfml_assets.training.spec import FeaturesSource, LabelSpec
 from adfml_assets.training.splits import list_left_out, split_dates
@@ -29,6 +30,7 @@ from resources.manifest import list_data_paths
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
+    from ibis.expr.types import Table
 
 _STAGED, _LABELS = "adfml_features", "adfml_labels"
 
@@ -46,7 +48,8 @@ def stage_features(
         NamesTaken: the label has the name of another column.
         LabelWindowPastData: of an end date that was asked for.
         NothingToTrainOn: a split would be empty.
-        DuplicateLabels: the label's function gave several for one row.
+        ExpressionNotFound, LabelFailed: the label's function is not there, or cannot be applied to its tables.
+        DuplicateLabels: it gave several for one row.
     """
     chosen = choose_snapshots(lake, source, label, choice)
     described = chosen.snapshots[-1]
@@ -136,10 +139,13 @@ def _add_labels(
     """Make ROWS of the features and their labels; where the function says nothing the label is 0."""
     assert label.function is not None  # noqa: S101 - the declaration was checked
     with attached(lake, backend, tables) as opened:
-        found = load_function(label.function)(**opened, feature_dates=make_dates(dates), days=label.days)
-        require_columns(f"the result of {label.function}", found.columns, [key, FEATURE_DATE, "label"])
-        require_numeric(f"The result of {label.function}", found.schema().to_pyarrow().field("label"))
-        backend.create_table(_LABELS, found.select(key, FEATURE_DATE, label=found["label"].cast("float64")))
+        with _explained(label.function, opened):
+            found = load_function(label.function)(**opened, feature_dates=make_dates(dates), days=label.days)
+            columns = found.schema().to_pyarrow()
+        require_columns(f"the result of {label.function}", columns.names, [key, FEATURE_DATE, "label"])
+        require_numeric(f"The result of {label.function}", columns.field("label"))
+        with _explained(label.function, opened):
+            backend.create_table(_LABELS, found.select(key, FEATURE_DATE, label=found["label"].cast("float64")))
     keys = f"{quote(key)}, {FEATURE_DATE}"
     total, distinct = fetch_row(
         backend.con,
@@ -154,3 +160,14 @@ def _add_labels(
     )
     backend.con.execute(f"DROP TABLE {_STAGED}")
     backend.con.execute(f"DROP TABLE {_LABELS}")
+
+
+@contextmanager
+def _explained(function: str, tables: Mapping[str, Table]) -> Iterator[None]:
+    try:
+        yield
+    except AdfmlError:
+        raise
+    except Exception as error:  # whatever a function of the user's raises: it is told with what there is
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        raise LabelFailed(function, reason, {name: table.columns for name, table in tables.items()}) from error

@@ -59,8 +59,8 @@ def build_training_data(
 
     Raises:
         PeriodInvalid: dates that cannot be.
-        LabelWindowPastData, NothingToTrainOn, NotFound, WrongFeatureType, NamesTaken, SnapshotsDiffer, DuplicateLabels,
-        TimesMissing: see `stage_features` and `stage_query`.
+        LabelWindowPastData, NothingToTrainOn, NotFound, WrongFeatureType, NamesTaken, SnapshotsDiffer, LabelFailed,
+        DuplicateLabels, TimesMissing: see `stage_features` and `stage_query`.
         LabelInvalid: labels are NULL or not finite, or all 0.
         FeaturesMissingEverywhere: features without a value in the train split.
     """

@@ -36,3 +36,23 @@ def give_nothing(events: Table, feature_dates: Table, *, days: int) -> Table:
 def forget_the_key(events: Table, feature_dates: Table, *, days: int) -> Table:
     """No key."""
     return add_up(events, feature_dates, days=days).drop("Id")
+
+
+def ask_for_another_column(events: Table, feature_dates: Table, *, days: int) -> Table:
+    """A column that is not there."""
+    return events.group_by("Id").aggregate(label=_.amonut.sum())
+
+
+def take_no_days(events: Table, feature_dates: Table) -> Table:
+    """Not what a label's function is given."""
+    return events
+
+
+def give_a_number(events: Table, feature_dates: Table, *, days: int) -> int:
+    """No table."""
+    return days
+
+
+def divide_texts(events: Table, feature_dates: Table, *, days: int) -> Table:
+    """What fails only when it is done."""
+    return add_up(events, feature_dates, days=days).mutate(label=_.feature_date.cast("string").cast("int64"))

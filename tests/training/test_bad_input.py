@@ -18,6 +18,7 @@ from adfml_assets.training.errors import (
     CardDamaged,
     DuplicateLabels,
     FeaturesMissingEverywhere,
+    LabelFailed,
     LabelInvalid,
     LabelWindowPastData,
     NamesTaken,
@@ -128,6 +129,14 @@ def test_features_without_a_value_in_the_train_split_are_named(world: World) -> 
         ("give_nothing", LabelInvalid, r"the label spend is 0 in all 57 rows of the train split"),
         ("forget_the_key", NotFound, r"no column 'Id' in the result of tests.training.labels.forget_the_key"),
         ("nowhere", ExpressionNotFound, "nowhere"),
+        ("ask_for_another_column", LabelFailed, r"'amonut'.* Tables: events has Id, day, amount\."),
+        (
+            "take_no_days",
+            LabelFailed,
+            "unexpected keyword argument 'days'. It is given its tables",
+        ),
+        ("give_a_number", LabelFailed, "give_a_number cannot be used: "),
+        ("divide_texts", LabelFailed, "divide_texts cannot be used: ConversionException"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(
