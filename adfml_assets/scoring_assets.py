@@ -216,8 +216,9 @@ def _build_parts(control: ControlDatabase, chosen: ChosenVersion, records: Manif
             "model_alias": chosen.alias,
             FEATURE_SNAPSHOT: str(records.facts[FEATURE_SNAPSHOT]),
             # What the control database has of the file, which whoever can write the lake cannot change.
-            **({"model_sha256": registered.model_sha256} if registered else {}),
+            "model_sha256": registered.model_sha256 if registered else "",
         },
+        optional=frozenset({"model_alias", "model_sha256"}),
         outputs={"output_path": lake_layout.scores_folder(model, day)},
         staging=lake_layout.batch_output_folder(model, day),
     )

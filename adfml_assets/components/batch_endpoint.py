@@ -46,7 +46,8 @@ class BatchEndpoint(dg.Resolvable):
     | policy.timeout, policy.retry | `deadline_hours`, `max_tries` |
 
     Beside those, the job's own parts are sent: for scoring `input_path` (UriFile), `model_path` (UriFolder), the
-    literals `model_name`, `model_version`, `model_alias`, `submission_key`, and the output `output_path`; for training
+    literals `model_name`, `model_version`, `feature_snapshot`, `submission_key`, where they are known `model_alias` and
+    `model_sha256`, which the component declares as optional, and the output `output_path`; for training
     `training_data_path` (UriFolder), `model_name`, `model_version`, `experiment_name`, `registered_model_name`,
     `hyperparams`, `submission_key`, and the output `model_path`; once there is a champion to compare with also
     `champion_path` (UriFolder), `champion_version` and `champion_sha256`, which the component declares as optional.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -143,6 +144,21 @@ def test_scores_by_a_batch_endpoint(
     assert (manifest.rows, manifest.source["submission_key"]) == (3000, job.submission_key)
     written = shop.execute("SELECT count(*), min(ModelAlias), min(FeatureSnapshot) FROM Predictions").fetchone()
     assert written == (3000, "champion", DAY)
+
+
+def test_a_version_that_is_asked_for_scores_without_an_alias(bench: Bench, model: Path) -> None:
+    component = dataclasses.replace(scored(), version="1")
+    workflow = Workflow(bench, component, DAY)
+    put_features(workflow.lake, 10)
+    put_model(workflow.lake, workflow.control, model)
+    workflow.run(find_input(workflow), f"{MODEL}_job")
+    job = workflow.wait()
+    assert job.state == "succeeded", job.message
+    assert "model_alias" not in job.request["input_data"]
+    workflow.run(f"ml/scores/{MODEL}")
+    scores = workflow.lake.read_table(f"{lake_layout.scores_folder(MODEL, DAY)}/predictions.parquet")
+    said = scores.select(["version", "alias"]).group_by(["version", "alias"]).aggregate([]).to_pylist()
+    assert said == [{"version": "1", "alias": ""}]
 
 
 def find_input(workflow: Workflow) -> str:
