@@ -48,8 +48,8 @@ def verify_model(
     """Make sure a job's model is whole and its own, then make the version visible. Returns metadata and manifest.
 
     Raises:
-        WrongResult: another job's model, another version, a model file of a kind that is not loaded, one that is not what
-            its hash says, or metadata without what a version is known by.
+        WrongResult: another job's model, another version, a model file of a kind that is not loaded, one that is not
+            what its hash says, or metadata without what a version is known by.
     """
     folder = lake_layout.model_folder(model, version)
     metadata = read_metadata(lake, model, version)
