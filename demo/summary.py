@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -13,10 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.home import DemoHome
+from demo.model_summary import MODEL, describe_drift, describe_model
 from demo.scored_summary import ANOMALIES_TABLE, DETECTOR, describe_feedback, describe_sensors
-from resources.control import ControlDatabase
-
-MODEL = "sales_forecast"
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def compare(home: DemoHome, day: str) -> list[Agreement]:
 def show_summary(console: Console, instance: dg.DagsterInstance, home: DemoHome, day: str) -> bool:
     """Print everything. Returns whether the lake agrees with the source."""
     console.print(_list_assets(instance, day))
-    for table in _describe_model(home):
+    for table in (*describe_model(home), *describe_drift(home, day)):
         console.print(table)
     console.print(_list_top_customers(home))
     for table in (*describe_feedback(instance, home), *describe_sensors(home, day)):
@@ -112,25 +108,6 @@ def _list_assets(instance: dg.DagsterInstance, day: str) -> Table:
         shown = f"{rows.value:,}" if rows is not None and isinstance(rows.value, int) else ""
         table.add_row(key.to_user_string(), found.partition or "", shown)
     return table
-
-
-def _describe_model(home: DemoHome) -> Iterator[Table]:
-    models = ControlDatabase().models
-    aliases = models.aliases(MODEL)
-    for found in reversed(models.list_versions(MODEL)):
-        path = home.lake / f"ml/models/{MODEL}/version={found.version}/metadata.json"
-        metadata = json.loads(path.read_text())
-        names = ", ".join(sorted(alias for alias, version in aliases.items() if version == found.version))
-        title = f"Model {MODEL}, version {found.version} ({names or found.verdict or 'not judged'})"
-        table = Table(title=title, title_justify="left")
-        for column in ("measure", "validation", "test", f"test, baseline ({metadata['baseline']['name']})"):
-            table.add_column(column, justify="left" if column == "measure" else "right")
-        for measure, value in metadata["metrics"]["test"].items():
-            validation = metadata["metrics"]["validation"].get(measure)
-            baseline = metadata["baseline"]["test"].get(measure)
-            table.add_row(measure, *(f"{v:,.3f}" if v is not None else "" for v in (validation, value, baseline)))
-        table.caption = f"{found.verdict}: {found.reason}" if found.verdict else None
-        yield table
 
 
 def _list_top_customers(home: DemoHome, count: int = 10) -> Table:

@@ -55,7 +55,8 @@ class Drift(dg.Resolvable):
     Attributes:
         psi: the population stability index that a feature or the scores may have.
         missing: by how much the share of a feature's missing values may differ.
-        features: those that are compared; left out: all of the model's.
+        features: those that are compared; without it all of the model's.
+        leave_out: of the model's those that are not: what follows the calendar differs every day by its nature.
         retrain: when a new version is asked for; left out: never.
     """
 
@@ -64,6 +65,7 @@ class Drift(dg.Resolvable):
     psi: float = 0.2
     missing: float = 0.05
     features: Sequence[str] | None = None
+    leave_out: Sequence[str] = ()
     retrain: Retrain | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class Drift(dg.Resolvable):
         _require(named is None or len(named) > 0, "features", named, "at least one feature, or none of the field")
         twice = sorted({name for name in named or () if list(named or ()).count(name) > 1})
         _require(not twice, "features", twice, "each feature once")
+        _require(named is None or not self.leave_out, "leave_out", list(self.leave_out), "`features` or this, not both")
 
     def build_defs(self, model: str, build_options: Callable[[str, set[str]], dict[str, Any]]) -> dg.Definitions:
         """The asset of a model's drift; with `retrain` also the sensor, and the job that launches a version.
@@ -87,7 +90,7 @@ class Drift(dg.Resolvable):
             build_options: from what an asset is, and its kinds, to the keyword arguments of `dg.asset`.
         """
         features = tuple(self.features) if self.features is not None else None
-        rules = DriftRules(self.psi, self.missing, features)
+        rules = DriftRules(self.psi, self.missing, features, tuple(self.leave_out))
         options = {**build_options(WHAT, {"duckdb", "parquet"}), "group_name": GROUP}
         assets = dg.Definitions(assets=[build_drift_asset(model, rules, options)])
         if self.retrain is None:

@@ -23,11 +23,13 @@ class DriftRules:
         psi: the PSI that a feature or the score may have.
         missing: by how much the share of missing values may differ.
         features: those that are compared; None: all of the model's.
+        leave_out: of these those that are not.
     """
 
     psi: float = 0.2
     missing: float = 0.05
     features: tuple[str, ...] | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -110,18 +110,16 @@ def build_report(lake: Lake, model: str, day: str, rules: DriftRules) -> DriftRe
 
 
 def choose_features(model: str, version: str, metadata: Mapping[str, Any], rules: DriftRules) -> Sequence[str]:
-    """The features to compare: the declared ones, or all of the version's.
+    """The features to compare: the declared ones, or all of the version's that are not left out.
 
     Raises:
         FeaturesMissing: a declared one is none of the version's.
     """
     known = list(metadata["features"])
-    if rules.features is None:
-        return known
-    missing = [name for name in rules.features if name not in known]
+    missing = [name for name in (*(rules.features or ()), *rules.leave_out) if name not in known]
     if missing:
         raise FeaturesMissing(f"Model {model} version {version}", missing, known)
-    return rules.features
+    return [name for name in rules.features or known if name not in rules.leave_out]
 
 
 def read_score_profile(model: str, version: str, metadata: Mapping[str, Any]) -> Profile | None:

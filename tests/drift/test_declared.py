@@ -35,6 +35,7 @@ def test_only_retrain_makes_a_sensor_and_its_job() -> None:
         (lambda: Drift(missing=1.5), "missing", "a share from 0 to below 1"),
         (lambda: Drift(features=[]), "features", "at least one feature"),
         (lambda: Drift(features=["a", "b", "a"]), "features", "each feature once"),
+        (lambda: Drift(features=["a"], leave_out=["b"]), "leave_out", "not both"),
         (lambda: Retrain(over=6), "over", "1 up to `of`, 5"),
         (lambda: Retrain(over=0, of=0), "of", "1 or more"),
         (lambda: Retrain(cooldown_days=-1), "cooldown_days", "0 or more"),

@@ -150,7 +150,7 @@ def test_few_records_raise_no_false_alarm(lake: Lake) -> None:
     assert all(check.passed for check in checks.values())
 
 
-def test_only_declared_features_are_compared(lake: Lake) -> None:
+def test_only_declared_features_or_all_but_those_left_out_are_compared(lake: Lake) -> None:
     write_version(lake)
     write_day(lake, shift=1.0)
     checks = checks_of(materialise(Drift(features=["amount", "purchases"])))
@@ -158,6 +158,9 @@ def test_only_declared_features_are_compared(lake: Lake) -> None:
         "score",
         *sorted({"amount", "purchases"}, key=lambda n: -read_drift(lake)[n]["psi"]),
     ]
+    assert checks["feature_drift"].passed
+    checks = checks_of(materialise(Drift(leave_out=["recency"])))
+    assert set(read_drift(lake)) == {*FEATURES, "score"} - {"recency"}
     assert checks["feature_drift"].passed
     result = materialise(Drift(features=["recencey"]), raise_on_error=False)
     assert "Model spend version 1 does not have recencey. It has: recency, purchases" in error_of(result)
