@@ -63,8 +63,11 @@ def _to_stored(spec: FeatureSetSpec, name: str, kind: str, found: pa.DataType) -
     import pyarrow as pa
 
     is_date, is_time = pa.types.is_date(found), pa.types.is_timestamp(found)
-    if name == FEATURE_DATE and spec.rows == "feature_date" and not is_date:
-        raise WrongType(spec.name, f"the result's {name}", "the feature date", kind, "a date")
+    if name == FEATURE_DATE and spec.rows == "feature_date":
+        # A date plus days is a timestamp to DuckDB, and a date to ibis: midnights are taken, other times are refused.
+        if not is_date and kind != "TIMESTAMP":
+            raise WrongType(spec.name, f"the result's {name}", "the feature date", kind, "a date")
+        return pa.date32()
     if name == spec.event_time and not (is_date or is_time):
         raise WrongType(spec.name, f"the result's {name}", "the event's time", kind, "a date or a timestamp")
     if is_time:

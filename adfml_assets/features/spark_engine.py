@@ -73,7 +73,7 @@ def open_session() -> SparkSession:
     builder: Any = SparkSession.builder.appName("adfml")
     if "SPARK_REMOTE" not in os.environ and SparkSession.getActiveSession() is None:
         cores = os.cpu_count() or 1
-        builder = builder.config("spark.ui.enabled", "false")
+        builder = builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
         builder = builder.config("spark.sql.shuffle.partitions", str(4 * cores))
         if "MASTER" not in os.environ:
             builder = builder.master("local[*]")
