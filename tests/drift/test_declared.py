@@ -95,7 +95,7 @@ def test_a_defs_yaml_becomes_the_declaration() -> None:
     model = ScoredModel.get_model_cls()
     assert model is not None
     component = ScoredModel.resolve_from_model(context.resolution_context, model.model_validate(declared))
-    assert component.drift == Drift(0.1, 0.05, ["a"], Retrain(1, 2))
+    assert component.drift == Drift(0.1, 0.05, ["a"], retrain=Retrain(1, 2))
     built = component.build_defs(context)
     assert [sensor.name for sensor in built.sensors or []] == ["retraining_of_spend"]
     assert DRIFT in {key for asset in built.assets or [] for key in asset.keys}  # type: ignore[union-attr]
