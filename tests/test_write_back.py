@@ -127,7 +127,7 @@ def test_writing_twice_changes_nothing(databases: Databases, shop: sqlite3.Conne
         assert write(databases, scores([1, 2])).rows == 2
     assert read(shop) == [(1, 1.0, TODAY), (2, 2.0, TODAY)]
     columns = "ModelName, ModelVersion, ModelAlias, ScoredAt, FeatureSnapshot"
-    row = shop.execute(f"SELECT {columns} FROM Predictions").fetchone()  # noqa: S608 - names of this test
+    row = shop.execute(f"SELECT {columns} FROM Predictions").fetchone()
     assert row == ("m", "1", "champion", "2026-03-10 12:00:00.000000", TODAY)
 
 
