@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,29 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from adfml_assets.archive.plan import ArchivePlan
 from adfml_assets.archive.run import closing_run
 from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.archive.tables import SourceTable, TableRules
-from adfml_assets.components import FeatureSet
-from adfml_assets.defs import DF_FeatureEngineering
-from adfml_assets.features.feature_set import FeatureSetSpec, build_features
-from adfml_assets.features.sources import find_partitions
 from demo.online_retail import load_online_retail
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.lake import Lake
 from tests.demo_data.shop import REPOSITORY
+from tests.feature_engineering.declared import DAY, NOW, build, read_specs
 from tests.feature_engineering.engine import assert_same, index_rows
 from tests.feature_engineering.plain_python import Line, describe_customers, describe_transactions
 
 # Read at import: fixtures of the whole test suite clear the ADFML_ variables.
 DATA = Path(os.environ.get("ADFML_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
 RETAIL = DATA / "online_retail.parquet"
-NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
-DAY = "2026-03-10"
 # Two whose huge orders were cancelled minutes later, and the one with the most lines.
 NOTABLE = [12346, 16446, 17841]
 
@@ -56,16 +50,6 @@ class Built:
     transactions: pa.Table
 
 
-def read_specs() -> dict[str, FeatureSetSpec]:
-    """The feature sets as this deployment declares them."""
-    declared = Path(DF_FeatureEngineering.__path__[0], "defs.yaml").read_text(encoding="utf-8")
-    specs = [
-        FeatureSet.resolve_from_yaml(yaml.safe_dump(part["attributes"])).build_spec(None)
-        for part in yaml.safe_load_all(declared)
-    ]
-    return {spec.name: spec for spec in specs}
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     folder = tmp_path_factory.mktemp("retail")
@@ -81,11 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         ) as run:
             for name in ("Transactions", "Products"):
                 take_snapshot(run, SourceTable("shop", "main", name), TableRules(), DAY, asset=name)
-        tables = {}
-        for name, spec in read_specs().items():
-            partitions = find_partitions(lake, spec.tables, DAY)
-            built, _ = build_features(lake, spec, partitions, DAY, asset=name, now=NOW, run_id="r")
-            tables[name] = lake.read_table(f"{built}/features.parquet")
+        tables = {name: build(lake, spec) for name, spec in read_specs().items()}
         yield Built(shop, tables["customer_features"], tables["transaction_features"])
 
 
