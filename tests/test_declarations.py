@@ -21,9 +21,9 @@ attributes:
   name: customers
   function: a.b.c
   tables:
-    t: shop.main.T
+    t: { table: shop.main.T, timestamp: At }
   key: Id
-  timestamp: t.At
+  partition_by: Id
   feature_dates:
     step_days: 10
 """
@@ -47,8 +47,9 @@ def test_what_is_declared_is_right() -> None:
             "nam: customers",
             [
                 "2: attributes.name: is missing, and has no default.",
-                "3: attributes.nam: there is no field 'nam'. Expected one of: adf_pipeline, as_of, feature_dates, "
-                "function, key, name, owners, parameters, tables, timestamp. Did you mean 'name'?",
+                "3: attributes.nam: there is no field 'nam'. Expected one of: adf_pipeline, as_of, engine, "
+                "event_time, feature_dates, function, key, name, owners, parameters, partition_by, rows, sql, tables. "
+                "Did you mean 'name'?",
             ],
         ),
         (

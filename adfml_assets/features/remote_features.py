@@ -131,6 +131,6 @@ def _require_schema(lake: Lake, path: str, schema: pa.Schema) -> None:
             found = pq.read_schema(file)
     except NotFound:
         raise WrongResult(path, "the features that the job writes", "no file") from None
-    columns = [[(column.name, str(column.type)) for column in one] for one in (schema, found)]
-    if columns[0] != columns[1]:
-        raise WrongResult(path, *(", ".join(f"{name} {kind}" for name, kind in one) for one in columns))
+    if not found.equals(schema):
+        expected, got = (", ".join(f"{column.name} {column.type}" for column in one) for one in (schema, found))
+        raise WrongResult(path, expected, got)

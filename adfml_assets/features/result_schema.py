@@ -19,7 +19,8 @@ def build_category_type() -> pa.DataType:
     """Counts by category, sorted by name: `list<struct<name: string, count: int64>>`."""
     import pyarrow as pa
 
-    return pa.list_(pa.struct([("name", pa.string()), ("count", pa.int64())]))
+    # Named as Parquet names a list's values, so that a file that is read back says the same.
+    return pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("count", pa.int64())])))
 
 
 def list_category_columns(schema: pa.Schema) -> list[str]:

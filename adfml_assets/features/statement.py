@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ibis.expr.types import Table
 
+_CONSTANT = "adfml_constant"
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -100,7 +102,12 @@ def _compile_function(
     except Exception as error:  # whatever a function of the user's raises: it is told with what there is
         raise ExpressionFailed(spec.name, spec.definition, _describe(error), shown) from error
     _refuse_python(spec, result)
-    memory = {op.name: op.data.to_pyarrow(op.schema) for op in result.op().find(ops.InMemoryTable)}
+    memory = {}
+    for index, op in enumerate(result.op().find(ops.InMemoryTable)):
+        # ibis makes a name up; the same definition is to give the same text.
+        name = f"{_CONSTANT}_{index}"
+        duckdb, spark = duckdb.replace(op.name, name), spark and spark.replace(op.name, name)
+        memory[name] = op.data.to_pyarrow(op.schema)
     return duckdb, spark, memory
 
 
