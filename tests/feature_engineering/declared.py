@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,9 +18,11 @@ from adfml_assets.features.feature_set import FeatureSetSpec, build_features
 from adfml_assets.features.sources import find_partitions
 from resources.lake import Lake
 from resources.manifest import build_manifest, commit_manifest
+from tests.demo_data.shop import REPOSITORY
 
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 DAY = "2026-03-10"
+PAGE = REPOSITORY / "docs" / "features.md"
 
 
 def read_specs() -> dict[str, FeatureSetSpec]:
@@ -30,6 +33,11 @@ def read_specs() -> dict[str, FeatureSetSpec]:
         for part in yaml.safe_load_all(declared)
     ]
     return {spec.name: spec for spec in specs}
+
+
+def read_examples(language: str) -> list[str]:
+    """The blocks of docs/features.md in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def archive(lake: Lake, tables: Mapping[str, pa.Table]) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
+from adfml_assets import lake_layout
+from adfml_assets.archived_partitions import require_partition
 from adfml_assets.features import hash_parts
+from adfml_assets.features.feature_set import plan_features
+from adfml_assets.features.point_in_time import compare_with_past
+from adfml_assets.features.sources import find_partitions
 from resources.lake import Lake
-from tests.feature_engineering.declared import archive, build, read_specs
+from tests.feature_engineering.declared import DAY, archive, build, read_examples, read_specs
 from tests.feature_engineering.engine import PRODUCTS, Row, assert_same, index_rows, make_transactions
 from tests.feature_engineering.plain_python import Line
 
@@ -68,6 +74,27 @@ def test_spark_gives_the_same(shop: Lake, name: str) -> None:
     assert on_spark.schema == on_duckdb.schema
     assert on_duckdb.num_rows > 500
     assert_same(index(name, on_spark), index(name, on_duckdb))
+
+
+@pytest.mark.usefixtures("_spark")
+def test_spark_takes_the_sql_of_the_docs(shop: Lake) -> None:
+    (sql,) = read_examples("sql")
+    spec = replace(SPECS["customer_features"], function=None, sql=sql, parameters={"window_days": 30})
+    on_duckdb, on_spark = build(shop, spec), build(shop, spec, engine="spark")
+    assert on_spark.schema == on_duckdb.schema
+    assert on_duckdb.num_rows > 500
+    assert_same(index("customer_features", on_spark), index("customer_features", on_duckdb))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_nothing_of_the_future_is_found(shop: Lake, name: str) -> None:
+    build(shop, SPECS[name])
+    partitions = find_partitions(shop, SPECS[name].tables, DAY)
+    stored = require_partition(shop, lake_layout.features_folder(name, DAY), name, DAY)
+    found = compare_with_past(shop, plan_features(shop, SPECS[name], partitions, DAY), stored)
+    assert found is not None
+    assert found.rows > 20
+    assert found.passed, found.describe()
 
 
 @pytest.mark.parametrize("name", SPECS)
