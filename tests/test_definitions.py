@@ -21,7 +21,7 @@ GROUPS = {
     },
     "incremental": {"incremental/shop/main/Transactions"},
     "current": {"current/shop/main/Transactions"},
-    "features": {"feature_store/customer_features"},
+    "features": {"feature_store/customer_features", "feature_store/transaction_features"},
     "training": {"ml/training_data/sales_forecast", "ml/models/sales_forecast_job", "ml/models/sales_forecast"},
     "scoring": {
         "ml/scoring_input/sales_forecast",
