@@ -29,7 +29,7 @@ from sensors.tags import REMOTE_JOB_TAG, WAITING
 
 MODEL = dg.AssetKey(["ml", "models", "sales_forecast"])
 MODEL_JOB = dg.AssetKey(["ml", "models", "sales_forecast_job"])
-ARCHIVE = dg.AssetKey(["archive", "shop", "main", "Transactions"])
+ARCHIVE = [dg.AssetKey(["archive", "shop", "main", table]) for table in ("Transactions", "Products")]
 FEATURES = dg.AssetKey(["feature_store", "customer_features"])
 VERSIONS = "123456789"
 TRAINING_DATA = dg.AssetKey(["ml", "training_data", "sales_forecast"])
@@ -136,7 +136,7 @@ def _materialise_training_data(instance: dg.DagsterInstance) -> None:
     job = defs().resolve_implicit_global_asset_job_def()
     instance.add_dynamic_partitions("sales_forecast_versions", list(VERSIONS))
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    for partition, keys in [(today, [ARCHIVE, FEATURES]), *((version, [TRAINING_DATA]) for version in VERSIONS)]:
+    for partition, keys in [(today, [*ARCHIVE, FEATURES]), *((version, [TRAINING_DATA]) for version in VERSIONS)]:
         job.execute_in_process(instance=instance, partition_key=partition, asset_selection=keys)
 
 
