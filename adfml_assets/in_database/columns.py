@@ -12,7 +12,7 @@ from adfml_assets.in_database.sql import Name, Piece, Sql, any_of, build, build_
 Kind = Literal["number", "text"]
 
 OVERFLOWS_FLOAT32 = 3.4028235677973366e38
-"""The smallest float64 that becomes infinity as a float32. scikit-learn refuses a row with one where it uses float32."""
+"""The smallest float64 that is infinity as a float32: scikit-learn refuses a row with it where it uses float32."""
 
 
 @dataclass(frozen=True)

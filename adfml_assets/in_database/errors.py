@@ -56,9 +56,9 @@ class ScoresDiffer(AdfmlError):
         row = f"the row with key {key!r}" if key is not None else "a made-up row"
         listed = ", ".join(f"{name}={value!r}" for name, value in values.items())
         super().__init__(
-            f"The model's SQL gives {row} the score {_show(sql)}, the model itself {_show(python)} (features: {listed}); "
-            f"{differing} of {compared} rows differ. Nothing was written. Check that the table's columns have the types "
-            f"and units of the training data; if they have, score with {OTHER_WAYS}."
+            f"The model's SQL gives {row} the score {_show(sql)}, the model itself {_show(python)} (features: "
+            f"{listed}); {differing} of {compared} rows differ. Nothing was written. Check that the table's columns "
+            f"have the types of the training data; if they have, score with {OTHER_WAYS}."
         )
 
 
@@ -69,8 +69,8 @@ class SqlRefused(AdfmlError):
         self.dialect = dialect
         self.reason = reason
         super().__init__(
-            f"{dialect} does not run the model's SQL ({reason}). Check the table and the columns it reads; SQLite needs "
-            f"its math functions (SQLITE_ENABLE_MATH_FUNCTIONS). Else score with {OTHER_WAYS}."
+            f"{dialect} does not run the model's SQL ({reason}). Check the table and the columns it reads; SQLite "
+            f"needs its math functions (SQLITE_ENABLE_MATH_FUNCTIONS). Else score with {OTHER_WAYS}."
         )
 
 
