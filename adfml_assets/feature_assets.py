@@ -120,8 +120,8 @@ def _build_collected(spec: FeatureSetSpec, options: Options) -> dg.AssetsDefinit
         output_required=False,
         metadata={"parameters": dict(spec.parameters), "as_of": spec.as_of, "rows": spec.rows},
         **options(
-            f"The features of a day, as Spark on Databricks made them: one row a `{', '.join(spec.identity)}`, verified. "
-            "Its run waits in Dagster's queue, without a process, until the job has ended.",
+            f"The features of a day, as Spark on Databricks made them: one row a `{', '.join(spec.identity)}`, "
+            "verified. Its run waits in Dagster's queue, without a process, until the job has ended.",
             {"databricks", "parquet"},
         ),
     )

@@ -43,7 +43,7 @@ def _resolve_tables(context: dg.ResolutionContext, tables: Mapping[str, Any]) ->
     }
 
 
-_TABLES = dg.Resolver(_resolve_tables, model_field_type=dict[str, ArchivedTable.model() | str])  # type: ignore[misc]  # built here
+_TABLES = dg.Resolver(_resolve_tables, model_field_type=dict[str, ArchivedTable.model() | str])  # type: ignore[arg-type, misc]
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ _SKEW = 4
 
 def run_on_duckdb(
     lake: Lake, spec: FeatureSetSpec, statement: Statement, sources: Mapping[str, Source], before: datetime
-) -> Iterator[Iterator[pa.RecordBatch]]:
+) -> Generator[Iterator[pa.RecordBatch], None, None]:
     """The result's batches, part by part; each part must be read before the next one is asked for.
 
     Rows with the same value in the column of `partition_by` are in the same part. What does not fit into memory goes to

@@ -20,7 +20,9 @@ class ExpressionNotFound(AdfmlError):
 class WrongArguments(AdfmlError):
     """A definition does not take what its declaration gives it."""
 
-    def __init__(self, feature_set: str, taker: str, unknown: Sequence[str], missing: Sequence[str], taken: Iterable[str]):
+    def __init__(
+        self, feature_set: str, taker: str, unknown: Sequence[str], missing: Sequence[str], taken: Iterable[str]
+    ):
         self.feature_set = feature_set
         self.unknown = tuple(unknown)
         self.missing = tuple(missing)
@@ -57,8 +59,8 @@ class SqlInvalid(AdfmlError):
         self.line = line
         self.reason = reason
         super().__init__(
-            f"Feature set {feature_set}: line {line} of its SQL: {reason}. Expected one SELECT of DuckDB's SQL over its "
-            "tables; parameters as $name."
+            f"Feature set {feature_set}: line {line} of its SQL: {reason}. Expected one SELECT of DuckDB's SQL over "
+            "its tables; parameters as $name."
         )
 
 

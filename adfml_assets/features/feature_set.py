@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -165,7 +165,9 @@ def build_features(
     return plan.folder, manifest
 
 
-def run_statement(lake: Lake, plan: Plan, before: datetime | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
+def run_statement(
+    lake: Lake, plan: Plan, before: datetime | None = None
+) -> Generator[Iterator[pa.RecordBatch], None, None]:
     """A plan's result, part by part, as its engine gives it: columns in any order, types nearly right.
 
     Args:

@@ -1,4 +1,4 @@
-"""Splitting tables by a hash of one column, in one pass, so that a definition can run part by part in constant memory."""
+"""Splitting tables by a hash of one column, in one pass: a definition then runs part by part, in constant memory."""
 
 from __future__ import annotations
 

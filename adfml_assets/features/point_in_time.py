@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -69,7 +69,7 @@ class Comparison:
 def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> Comparison | None:
     """Compute an earlier time's features anew from tables cut there, and compare; None: there is no earlier time.
 
-    The earlier time is in the middle: there is something before it, and something that a definition could see too early.
+    The earlier time is in the middle: something is before it, and something that a definition could see too early.
 
     Args:
         plan: of the partition.
@@ -88,9 +88,11 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
             _store(lake, connection, stored, "as_stored", chosen)
         else:
             earlier = [d for d in plan.dates or () if end_of(d) < plan.before]
-            chosen_date = earlier[len(earlier) // 2] if earlier else _find_middle(
-                plan.first_event, plan.last_event, plan.before
-            ).date() - timedelta(days=1)
+            chosen_date = (
+                earlier[len(earlier) // 2]
+                if earlier
+                else _find_middle(plan.first_event, plan.last_event, plan.before).date() - timedelta(days=1)
+            )
             before = end_of(chosen_date)
             recomputed = _with_dates(plan, [chosen_date])
             if before >= plan.before or chosen_date < plan.first_event.date():
@@ -119,19 +121,13 @@ def _with_dates(plan: Plan, dates: Sequence[date]) -> Plan:
     return replace(plan, dates=dates, statement=compile_statement(plan.spec, schemas, dates))
 
 
-def _store(
-    lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str
-) -> None:
-    from contextlib import ExitStack
-
+def _store(lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str) -> None:
     with ExitStack() as stack:
         files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(*stored)]
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {build_scan(files)} WHERE {chosen}")  # noqa: S608
 
 
-def _compute(
-    lake: Lake, connection: DuckDBPyConnection, plan: Plan, name: str, before: datetime | None
-) -> None:
+def _compute(lake: Lake, connection: DuckDBPyConnection, plan: Plan, name: str, before: datetime | None) -> None:
     schema = plan.statement.schema
     connection.register("adfml_batch", schema.empty_table())
     connection.execute(f"CREATE TABLE {name} AS SELECT * FROM adfml_batch")  # noqa: S608

@@ -1,4 +1,4 @@
-"""The archived partitions that a day's features are made of: where they lie, what columns they have, what is cut off."""
+"""The archived partitions that a day's features are made of: where they lie, and what columns and times they have."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ SETTINGS = {
 
 def run_on_spark(
     lake: Lake, spec: FeatureSetSpec, statement: Statement, sources: Mapping[str, Source], before: datetime
-) -> Iterator[Iterator[pa.RecordBatch]]:
+) -> Generator[Iterator[pa.RecordBatch], None, None]:
     """The result's batches, as one part.
 
     Args:
@@ -112,8 +112,8 @@ def _remove(lake: Lake, folder: str) -> None:
 
 @contextmanager
 def _explained(spec: FeatureSetSpec) -> Iterator[None]:
-    from pyspark.errors import PySparkException
     from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
 
     try:
         yield

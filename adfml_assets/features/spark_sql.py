@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sqlglot import Expression
+    from sqlglot.exp import Expression
 
 
 def to_spark_sql(tree: Expression) -> str:

@@ -1,16 +1,17 @@
-"""The SQL of a feature set as its author wrote it: parameters put in, lines kept, so that messages name the right one."""
+"""The SQL of a feature set as its author wrote it: parameters put in, lines kept, so that messages name the right."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.features.errors import NotPortable, SqlInvalid, WrongArguments
 
 if TYPE_CHECKING:
-    from sqlglot import Expression
-    from sqlglot.tokens import Token
+    from sqlglot import Token
+    from sqlglot.exp import Expression
 
 
 def bind_parameters(feature_set: str, text: str, parameters: Mapping[str, Any]) -> str:
@@ -22,8 +23,8 @@ def bind_parameters(feature_set: str, text: str, parameters: Mapping[str, Any]) 
     Raises:
         WrongArguments: it names a parameter that is not given, or does not use one that is.
     """
+    from sqlglot import TokenType
     from sqlglot.dialects.duckdb import DuckDB
-    from sqlglot.tokens import TokenType
 
     tokens = DuckDB().tokenize(text)
     text = text[: next((token.start for token in tokens if token.token_type is TokenType.SEMICOLON), len(text))]
@@ -84,9 +85,9 @@ def parse_query(feature_set: str, text: str) -> Expression:
 
 def _find_parameters(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
     """Start, end and name of every `$name` outside of texts and comments."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
-    for sign, name in zip(tokens, tokens[1:], strict=False):
+    for sign, name in pairwise(tokens):
         if sign.token_type is TokenType.PARAMETER and name.start == sign.end + 1:
             yield sign.start, name.end + 1, name.text
 

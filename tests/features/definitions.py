@@ -41,7 +41,8 @@ def spend(orders: Any, products: Any, feature_dates: Any, *, days: int, category
     """Of each customer: sums, averages and divisions by zero of decimals, windows, dates, texts and true or false."""
     known = orders.filter(_.Customer.notnull()).cross_join(feature_dates).filter(_.OrderedAt.date() <= _.feature_date)
     known = known.left_join(products, "Product").mutate(
-        is_book=(_.Category == category).fill_null(False), recent=_.OrderedAt >= _.feature_date - ibis.interval(days=days)
+        is_book=(_.Category == category).fill_null(False),
+        recent=_.OrderedAt >= _.feature_date - ibis.interval(days=days),
     )
     return known.group_by("Customer", "feature_date").aggregate(
         spend=_.Amount.sum().cast("float64"),

@@ -25,7 +25,6 @@ from adfml_assets.features.errors import (
 )
 from resources.errors import NotFound
 from tests.features.conftest import SPEND, Order, Shop, orders_only
-from tests.features.definitions import HERE
 
 ORDERED = "FROM orders, feature_dates WHERE Customer = 1"
 
@@ -133,7 +132,11 @@ def test_what_cannot_be_is_said(shop: Shop, spec: Any, error: type[Exception], m
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        (orders_only("every_line"), DuplicateFeatures, r"rows repeat a \(Customer, feature_date\) that another row has"),
+        (
+            orders_only("every_line"),
+            DuplicateFeatures,
+            r"rows repeat a \(Customer, feature_date\) that another row has",
+        ),
         (orders_only("nobody"), KeyMissing, "rows of the result have no Customer"),
         (orders_only("tomorrow"), WrongDate, "the result has feature_date 2026-03-11, after 2026-03-11 00:00:00"),
     ],
@@ -178,8 +181,8 @@ def test_spark_without_java_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch,
     import sys
 
     code = (
-        "from tests.features.conftest import SPEND, Shop\nfrom dataclasses import replace\nfrom resources.lake import Lake\n"
-        "Shop(Lake()).build(replace(SPEND, engine='spark'))"
+        "from tests.features.conftest import SPEND, Shop\nfrom dataclasses import replace\n"
+        "from resources.lake import Lake\nShop(Lake()).build(replace(SPEND, engine='spark'))"
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
@@ -188,7 +191,7 @@ def test_spark_without_java_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_name_is_looked_for_as_it_is_written(shop: Shop) -> None:
-    shop.archive("Orders", pa.table({"Kunde \"1\"": [1], "am `Tag`": pa.array([0], pa.timestamp("us"))}))
+    shop.archive("Orders", pa.table({'Kunde "1"': [1], "am `Tag`": pa.array([0], pa.timestamp("us"))}))
     spec = by_sql(
         'SELECT "Kunde ""1""", feature_date, count(*) AS n FROM orders, feature_dates GROUP BY ALL',
         key='Kunde "1"',

@@ -163,10 +163,10 @@ def test_a_job_says_what_is_wrong_with_its_input(tmp_path: Path) -> None:
     arguments = ["--statement-path", str(file), "--output-path", str(tmp_path / "out")]
     with pytest.raises(FeaturesError, match="missing or empty arguments: --output-path"):
         job.main(arguments[:2])
-    with pytest.raises(FeaturesError, match="no file statement.json in .*: the folder holds nothing"):
+    with pytest.raises(FeaturesError, match=r"no file statement.json in .*: the folder holds nothing"):
         job.main(arguments)
     file.write_text("no json")
-    with pytest.raises(FeaturesError, match="is no JSON .*: submit the features again"):
+    with pytest.raises(FeaturesError, match=r"is no JSON .*: submit the features again"):
         job.main(arguments)
     file.write_text(json.dumps({"statement": "SELECT 1", "tables": {}}))
     with pytest.raises(FeaturesError, match="has no schema: submit the features again"):

@@ -168,7 +168,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_function_is_the_same_whatever_is_said_of_it(module: Path) -> None:
     spec = replace(SPEND, function="some_features.build")
     before = hash_definition(spec)
-    module.write_text(SOURCE.replace("What it is", "What it was").replace("# Money.", "").replace("    ret", "\n    ret"))
+    module.write_text(
+        SOURCE.replace("What it is", "What it was").replace("# Money.", "").replace("    ret", "\n    ret")
+    )
     assert hash_definition(spec) == before
     module.write_text(SOURCE.replace("Amount > days", "Amount >= days"))
     assert hash_definition(spec) != before

@@ -65,9 +65,7 @@ def test_categories_are_counted_and_named(shop: Shop, orders: list[Order]) -> No
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "spark"])
-def test_a_value_that_stops_an_engine_leaves_nothing(
-    shop: Shop, orders: list[Order], engine: Any, spark: Any
-) -> None:
+def test_a_value_that_stops_an_engine_leaves_nothing(shop: Shop, orders: list[Order], engine: Any, spark: Any) -> None:
     broken = "SELECT Customer, feature_date, CAST(Product AS INT) AS n FROM orders, feature_dates WHERE Customer = 1"
     spec = FeatureSetSpec(
         name="broken", key="Customer", tables={"orders": SPEND.tables["orders"]}, sql=broken, engine=engine

@@ -31,7 +31,7 @@ def test_parts_change_nothing(
     shop.archive_orders(orders)
     expected = shop.build_rows(IN_PARTS[name])
     monkeypatch.setattr(hash_parts, "ROWS_A_PART", rows_a_part)
-    folder, manifest = shop.build(IN_PARTS[name])
+    _, manifest = shop.build(IN_PARTS[name])
     require_same(shop.build_rows(IN_PARTS[name]), expected)
     assert [file.name for file in manifest.files] == ["features.parquet"]
     assert manifest.rows == len(expected)
@@ -83,9 +83,7 @@ def test_a_column_by_which_tables_cannot_be_split_is_refused(shop: Shop, orders:
         shop.build(replace(SPEND, partition_by="Product"))
 
 
-def test_duplicates_are_found_across_parts(
-    shop: Shop, orders: list[Order], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_duplicates_are_found_across_parts(shop: Shop, orders: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_parts, "ROWS_A_PART", 10)
     shop.archive_orders(orders)
     # By order, so that a customer's rows are in many parts: the sums are wrong, and that is seen.

@@ -1,4 +1,4 @@
-"""Nothing that came later is in a partition: neither in the tables of its day, nor in the lake; and the check sees it."""
+"""Nothing that came later is in a partition, from its day's tables or the lake; and the check sees it where it is."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def test_the_check_says_it_in_dagster(shop: Shop, orders: list[Order]) -> None:
     for spec, passed in ((SPEND, True), (orders_only("leaking"), False)):
         shop.build(spec)
         check = build_point_in_time_check(spec)
-        job = dg.Definitions(asset_checks=[check], resources={"lake": shop.lake}).resolve_implicit_global_asset_job_def()
+        job = dg.Definitions(
+            asset_checks=[check], resources={"lake": shop.lake}
+        ).resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(raise_on_error=False)
         (evaluation,) = result.get_asset_check_evaluations()
         assert evaluation.passed is passed

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 import workloads
-from workloads import score_model, train_model
+from workloads import build_features, score_model, train_model
 from workloads.errors import TrainingError, WorkloadError
 from workloads.metrics import forecast_naively, measure
 from workloads.paths import FileArea, split_path
@@ -200,7 +200,7 @@ def test_unknown_argument_is_an_error_of_the_job():
 
 
 FOLDER = Path(workloads.__file__).parent
-JOBS = {"adfml_training": train_model, "adfml_scoring": score_model}
+JOBS = {"adfml_features": build_features, "adfml_training": train_model, "adfml_scoring": score_model}
 
 
 @pytest.fixture(scope="module")
