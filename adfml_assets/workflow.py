@@ -168,9 +168,10 @@ def leave_out_refused(
             version = open_registry().find(model, partition)
             found[model, partition] = version is not None and version.verdict == REFUSED
             if version is not None and found[model, partition]:
+                reason = (version.reason or "").rstrip(".")
                 say(
-                    f"Model {model} version {partition} is not trained again: it was refused ({version.reason}). Train "
-                    "another version, or refresh to train this one anew."
+                    f"Model {model} version {partition} is not trained again: it was refused ({reason}). Train another "
+                    "version, or refresh to train this one anew."
                 )
         if model is None or not found[model, partition]:
             left[key] = partition

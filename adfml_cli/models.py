@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from adfml_assets.models.promotion import Promotion
     from resources.model_registry import ModelVersion
 
-WIDTH = 160
-"""Of the table, in characters: a pipe has no width of its own."""
-
 
 def show_versions(model: str, console: Console, *, as_json: bool) -> None:
     """Print what the registry has of a model, newest version first.
@@ -49,7 +46,7 @@ def show_versions(model: str, console: Console, *, as_json: bool) -> None:
         return
     for alias, named in sorted(aliases.items()):
         typer.echo(f"{alias} is version {named}.")
-    console.print(_list_versions(versions, aliases), width=WIDTH)
+    console.print(_list_versions(versions, aliases))
     for version in versions:
         typer.echo(f"{version.version}: {_say_verdict(version)}")
 
@@ -103,16 +100,15 @@ def _to_plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _list_versions(versions: list[ModelVersion], aliases: Mapping[str, str]) -> Table:
     from rich.table import Table
 
-    measures = list(dict.fromkeys(name for version in versions for name in _read_test(version)))
-    table = Table()
-    for column in ("version", "aliases", "verdict", "registered (UTC)", *(f"test {name}" for name in measures)):
-        table.add_column(column, justify="right" if column.startswith("test ") else "left")
+    table = Table("version", "aliases", "verdict", "registered (UTC)")
+    table.add_column("on the test split", overflow="fold")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for version in versions:
         names = ", ".join(sorted(alias for alias, named in aliases.items() if named == version.version))
         registered = f"{version.registered_at:%Y-%m-%d %H:%M}" if version.registered_at else ""
-        values = _read_test(version)
-        shown = [f"{values[name]:,.4g}" if values.get(name) is not None else "" for name in measures]
-        table.add_row(version.version, names, version.verdict or "not judged", registered, *shown)
+        metrics = [f"{name} {value:,.4g}" for name, value in _read_test(version).items() if value is not None]
+        table.add_row(version.version, names, version.verdict or "not judged", registered, ", ".join(metrics))
     return table
 
 
@@ -122,4 +118,8 @@ def _read_test(version: ModelVersion) -> Mapping[str, Any]:
 
 
 def _say_verdict(version: ModelVersion) -> str:
-    return f"{version.verdict}: {version.reason}" if version.verdict else "not judged"
+    if version.verdict is None:
+        return "not judged"
+    lines = [str(finding["reason"]) for finding in version.findings] or [str(version.reason)]
+    champion = f"version {version.compared_to} was" if version.compared_to else "there was no"
+    return "\n   ".join([f"{version.verdict} ({champion} champion)", *lines])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 
 from adfml_cli.errors import WorkflowFailed
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
 
 POLL_SECONDS = 0.5
-DAEMON = "BACKFILL"
+BACKFILL_DAEMON = "BACKFILL"
 DAEMON_SILENT_SECONDS = 300.0
 """A daemon says every half minute that it lives, a busy one later."""
 Say = Callable[[str], None]
@@ -54,12 +55,17 @@ def wait_for_backfill(
         check_processes()
         _report(instance, backfill_id, watch, say)
         current = instance.get_backfill(backfill_id)
-        if current is not None and current.status in BULK_ACTION_TERMINAL_STATUSES:
+        if current is not None and has_ended(current):
             _report(instance, backfill_id, watch, say)
             if current.status != BulkActionStatus.COMPLETED_SUCCESS:
                 raise WorkflowFailed(f"{name} ({current.status.value})", list(read_failures(instance, current)))
             return current
         time.sleep(POLL_SECONDS)
+
+
+def has_ended(backfill: PartitionBackfill | None) -> bool:
+    """Whether a backfill is there and will do nothing any more."""
+    return backfill is not None and backfill.status in BULK_ACTION_TERMINAL_STATUSES
 
 
 def read_failures(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Iterator[str]:
@@ -72,11 +78,15 @@ def read_failures(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> 
 
 
 def read_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
-    """What a run failed of: the step's own sentence, without the stack."""
+    """What a run failed of: the step's own sentence, without the stack; of a check that blocks, what it found."""
+    for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        check = record.dagster_event.asset_check_evaluation_data if record.dagster_event else None
+        if check is not None and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            yield f"{check.asset_key.to_user_string()}, check {check.check_name}: {check.description or 'failed'}"
     for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = record.dagster_event
         data = event.step_failure_data if event else None
-        if data is None:
+        if data is None or (data.error and data.error.cls_name == DagsterAssetCheckFailedError.__name__):
             continue
         cause = data.error.cause if data.error and data.error.cause else data.error
         text = data.user_failure_data.description if data.user_failure_data else None
@@ -85,12 +95,12 @@ def read_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[st
 
 def find_no_daemon(instance: dg.DagsterInstance) -> str | None:
     """What to do where no daemon of the instance would go on with a backfill; None where one lives."""
-    heartbeat = instance.get_daemon_heartbeats().get(DAEMON)
+    heartbeat = instance.get_daemon_heartbeats().get(BACKFILL_DAEMON)
     if heartbeat is not None and time.time() - heartbeat.timestamp < DAEMON_SILENT_SECONDS:
         return None
     return (
-        "No daemon was seen on this DAGSTER_HOME for five minutes: nothing happens before one runs "
-        "(dagster-daemon run -w workspace.yaml)."
+        "No daemon was seen on this DAGSTER_HOME in the last five minutes; nothing happens before one runs: "
+        "dagster-daemon run -w workspace.yaml."
     )
 
 

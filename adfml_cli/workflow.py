@@ -92,9 +92,9 @@ def watch(backfill_id: str, say: Say, show: Say) -> None:
 
 
 def _wait(instance: dg.DagsterInstance, backfill_id: str, name: str, say: Say, show: Say) -> None:
-    from adfml_cli.watching import find_no_daemon, wait_for_backfill
+    from adfml_cli.watching import find_no_daemon, has_ended, wait_for_backfill
 
-    if (silent := find_no_daemon(instance)) is not None:
+    if not has_ended(instance.get_backfill(backfill_id)) and (silent := find_no_daemon(instance)) is not None:
         say(silent)
     try:
         wait_for_backfill(instance, backfill_id, name, show)

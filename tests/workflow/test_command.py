@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from adfml_cli import workflow
 from adfml_cli.cli import app
+from adfml_cli.watching import read_errors
 from resources.control import ControlDatabase
 from tests.workflow.conftest import DAY, JOB, Deployment, Told, build_small_definitions, register
 
@@ -150,6 +151,29 @@ def test_a_backfill_that_fails_ends_with_1_and_the_runs_say_why(at_home: Deploym
     assert result.exit_code == 1
     assert "incremental/shop/main/Sales" in result.stdout
     assert result.stderr.strip() == "archive__shop__main__Sales: archive/shop/main/Sales cannot be made"
+
+
+def test_a_check_that_blocks_says_what_it_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dg.asset
+    def model() -> None: ...
+
+    @dg.asset_check(asset=model, blocking=True)
+    def beats_champion() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="Is worse than the champion.")
+
+    @dg.asset_check(asset=model)
+    def is_nice() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="Not nice.")
+
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    definitions = dg.Definitions(assets=[model], asset_checks=[beats_champion, is_nice])
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.get() as instance:
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+        assert not done.success
+        assert list(read_errors(instance, done.dagster_run)) == [
+            "model, check beats_champion: Is worse than the champion."
+        ]
 
 
 def test_what_is_there_already_is_said_and_is_no_mistake(at_home: Deployment) -> None:

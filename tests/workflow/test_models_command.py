@@ -41,11 +41,13 @@ def test_models_shows_versions_verdicts_aliases_and_metrics(three: ControlDataba
     assert lines[:2] == ["challenger is version 2.", "champion is version 1."]
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
     assert [(row[0], row[1], row[2], row[4]) for row in rows] == [
-        ("3", "", "refused", "15.5"),
-        ("2", "challenger", "passed", "14.5"),
-        ("1", "champion", "passed", "13.5"),
+        ("3", "", "refused", "mae 15.5"),
+        ("2", "challenger", "passed", "mae 14.5"),
+        ("1", "champion", "passed", "mae 13.5"),
     ]
-    assert "3: refused: mae of version 3 against the baseline's" in lines
+    said = lines[lines.index("3: refused (version 1 was champion)") + 1]
+    assert said == "   mae of version 3 against the baseline's"
+    assert "1: passed (there was no champion)" in lines
 
 
 def test_models_as_json_has_everything(three: ControlDatabase) -> None:
