@@ -142,6 +142,55 @@ def rollback(model: Model, reason: Reason) -> None:
 
 
 @app.command()
+def advise(
+    model: Annotated[str, typer.Option(help="The model that is to score.")],
+    table: Annotated[str, typer.Option(help="What it is to score: database.schema.table.")],
+    version: Annotated[str | None, typer.Option(help="Its version; without it the champion, or the newest.")] = None,
+    latency: Annotated[str, typer.Option(help="batch, or realtime: somebody waits for a score.")] = "batch",
+    compute: Annotated[str, typer.Option(help="sql, or gpu or distributed where the model needs it.")] = "sql",
+    way: Annotated[str, typer.Option(help="auto, compiled, predict or external_script.")] = "auto",
+    data_may_not_leave: Annotated[
+        bool, typer.Option("--data-may-not-leave", help="Rows may not leave the database.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Say where a model should run, in the database or outside, by its size and class and the table's rows."""
+    from adfml_cli import in_database as command
+
+    with telling_errors():
+        needs = command.parse_needs(latency, compute, way, data_may_leave=not data_may_not_leave)
+        command.show_advice(model, version, table, needs, console, as_json=as_json)
+
+
+@app.command()
+def register_model(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="The version to store.")],
+    database: Annotated[str, typer.Option(help="The database, by its name in YAML.")],
+    schema: Annotated[str | None, typer.Option(help="Of the table; without it dbo, or the login's own.")] = None,
+    table: Annotated[str, typer.Option(help="The table.")] = "MLModels",
+    inactive: Annotated[bool, typer.Option("--inactive", help="Beside the active version, not in its place.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also a version that the gate did not pass.")] = False,
+    create_table: Annotated[bool, typer.Option("--create-table", help="Make the table where it is missing.")] = False,
+) -> None:
+    """Store a version of a model in a database's MLModels, for PREDICT and external scripts, and make it active."""
+    from adfml_cli import in_database as command
+
+    with telling_errors():
+        lines = command.register_model(
+            model,
+            version,
+            database,
+            schema=schema,
+            table=table,
+            activate=not inactive,
+            force=force,
+            create_table=create_table,
+        )
+        _say("\n".join(lines))
+
+
+@app.command()
 def score_online(
     model: Annotated[
         str | None, typer.Option(help="A ScoredModel of a defs.yaml, whose online endpoint is asked.")

@@ -29,6 +29,11 @@ SELECT_PLATFORM = (
 )
 SELECT_SCRIPTS = "SELECT CONVERT(int, value_in_use) FROM sys.configurations WHERE name = N'external scripts enabled'"
 
+_SELECT_VERSION = {
+    "sqlite": "SELECT sqlite_version()",
+    "postgresql": "SHOW server_version",
+    "duckdb": "SELECT version()",
+}
 _AZURE_SQL, _DEDICATED_POOL, _MANAGED_INSTANCE, _ARC, _FABRIC = 5, 6, 8, 10, 12
 _BOXED = (2, 3, 4)
 _NAMES = {
@@ -99,12 +104,7 @@ def read_platform(connection: Connection) -> Platform:
     """
     dialect = connection.dialect.name
     if dialect != "mssql":
-        versions = {
-            "sqlite": "SELECT sqlite_version()",
-            "postgresql": "SHOW server_version",
-            "duckdb": "SELECT version()",
-        }
-        asked = versions.get(dialect)
+        asked = _SELECT_VERSION.get(dialect)
         return describe_dialect(dialect, str(connection.exec_driver_sql(asked).scalar_one()) if asked else "")
     edition, version, installed = connection.exec_driver_sql(SELECT_PLATFORM).one()
     enabled = None
@@ -135,8 +135,10 @@ def describe_sql_server(edition: int, version: str = "", *, installed: bool, ena
     """
     name = _NAMES.get(edition, "SQL Server" if edition in _BOXED else f"SQL Server of edition {edition}")
     reasons: dict[str, str] = {}
-    if edition not in _COMPILES:
-        reasons["compiled"] = f"{name} takes no transaction of staged rows and MERGE, which compiled SQL is written by"
+    if edition == _DEDICATED_POOL:
+        reasons["compiled"] = f"a {name} enforces no keys, and compiled SQL is written by an upsert that needs them"
+    elif edition not in _COMPILES:
+        reasons["compiled"] = f"compiled SQL was not made for {name}"
     major = version.partition(".")[0]
     old = edition in _BOXED and major.isdecimal() and int(major) < _SQL_SERVER_2017
     predict_kinds: tuple[ModelKind, ...] = ()
@@ -199,20 +201,20 @@ def choose_way(
     if declared != "auto":
         reason = refused[declared]
         if reason is None:
-            return ChosenWay(declared, (f"{_WORDS[declared]} is declared, and {platform} has it.",))
+            return ChosenWay(declared, (f"Way {declared} is declared, and {platform} has it for this model.",))
         raise WayUnavailable(platform.name, declared, reason, _advise(possible, kind, platform))
     passed_over = []
     for way in ways:
         reason = refused[way]
         if reason is None:
-            return ChosenWay(way, (*passed_over, f"{_WORDS[way]} is there on {platform} for this model."))
+            return ChosenWay(way, (*passed_over, f"{platform} has {_WORDS[way]} for this model."))
         passed_over.append(f"Not {_WORDS[way]}: {reason}.")
     reason = "; ".join(str(refused[way]) for way in ways)
     raise WayUnavailable(platform.name, "auto", reason, _advise(possible, kind, platform))
 
 
 _WORDS: Mapping[Way, str] = {
-    "compiled": "Compiled SQL",
+    "compiled": "compiled SQL",
     "predict": "PREDICT",
     "external_script": "sp_execute_external_script",
 }
@@ -239,7 +241,7 @@ def _refuse(platform: Platform, kind: ModelKind, way: Way, cannot_compile: str |
 
 def _advise(possible: list[Way], kind: ModelKind, platform: Platform) -> str:
     if possible:
-        return f"use way: {possible[0]}, or {EXTERNAL}"
+        return f"use {_WORDS[possible[0]]} (way: {possible[0]}), or {EXTERNAL}"
     if kind != "onnx" and "onnx" in (*platform.predict_kinds, *platform.script_kinds):
         return f"store the model as .onnx, or use {EXTERNAL}"
     return f"use {EXTERNAL}"

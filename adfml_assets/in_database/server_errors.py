@@ -75,7 +75,7 @@ class WrongModelBytes(AdfmlError):
         self.expected = expected
         self.found = found
         super().__init__(
-            f"{where}: its SHA-256 is {found}, recorded was {expected}: the bytes were changed since. Nothing of it was "
+            f"{where}: its SHA-256 is {found}, recorded was {expected}: the bytes were changed since. Nothing was "
             "stored or loaded; restore the file, or train the model again."
         )
 
@@ -95,7 +95,7 @@ class VersionStored(AdfmlError):
         self.stored = stored
         self.given = given
         super().__init__(
-            f"{table} has version {version} of model {model} already, and it is another one ({stored}; given: {given}). "
+            f"{table} has another model as version {version} of {model} already ({stored}; given: {given}). "
             "A stored version never changes: train a new version."
         )
 
@@ -119,3 +119,17 @@ class NoSuchStoredVersion(AdfmlError):
             f"{table} has {wanted} of model {model} (it has: {', '.join(known) or 'none'}). Register one: "
             f"adfml register-model {model} VERSION."
         )
+
+
+class CannotLoad(AdfmlError):
+    """A model that may not, or cannot, be loaded here.
+
+    Attributes:
+        where: its file.
+        reason: why not.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where = where
+        self.reason = reason
+        super().__init__(f"{where} is refused: {reason}. Nothing of it was used; train the model again.")
