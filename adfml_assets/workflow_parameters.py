@@ -50,7 +50,7 @@ class WorkflowParameters:
         databricks_job_id: the training or the scoring job, its name or id, in place of the declared one
             (DatabricksJobId, TrainingJobId, ScoringJobId).
         start_date, end_date: the training data's period, YYYY-MM-DD (StartDate, EndDate).
-        snapshot_date: the day, UTC, YYYY-MM-DD (SnapshotDate).
+        snapshot_date: the day, UTC, YYYY-MM-DD; without it today, as in the pipeline.
         hyperparameters: a JSON object, as text, in place of the declared ones (Hyperparameters).
         alias: in mode score the alias whose version scores (the pipeline's model_stage).
         refresh: materialise everything again, also what is there already.

@@ -42,9 +42,7 @@ class WorkflowConfig(dg.Config):
     )
     start_date: str | None = Field(default=None, description="train: the data's first day, YYYY-MM-DD (StartDate).")
     end_date: str | None = Field(default=None, description="train: the data's last day, YYYY-MM-DD (EndDate).")
-    snapshot_date: str | None = Field(
-        default=None, description="The day, UTC, YYYY-MM-DD (SnapshotDate); without it today."
-    )
+    snapshot_date: str | None = Field(default=None, description="The day, UTC, YYYY-MM-DD; without it today.")
     hyperparameters: str | None = Field(
         default=None, description="train: a JSON object, in place of the declared ones (Hyperparameters)."
     )
