@@ -48,7 +48,7 @@ bench-archive: $(VENV)/bench-ready
 # Features of 5 and 50 million transactions, against DuckDB's SQL by hand, polars, pandas and Spark.
 bench-features: $(VENV)/bench-ready java
 	$(BIN)/python -m benchmarks.features --rows 5000000
-	$(BIN)/python -m benchmarks.features --rows 50000000 --only adfml duckdb
+	$(BIN)/python -m benchmarks.features --rows 50000000 --only adfml duckdb polars spark
 
 # One sensor tick over 100 to 10,000 remote jobs of each service, requests written as JSON lines, and what waiting costs.
 bench-remote: $(VENV)/ready
