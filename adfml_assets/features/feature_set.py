@@ -12,7 +12,8 @@ from adfml_assets import lake_layout
 from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec, TableRef, hash_definition
 from adfml_assets.features.duckdb_engine import run_on_duckdb
 from adfml_assets.features.errors import DuplicateFeatures
-from adfml_assets.features.result import Summary, conform, list_features, open_register
+from adfml_assets.features.key_register import open_register
+from adfml_assets.features.result import Summary, conform, list_features
 from adfml_assets.features.result_schema import list_category_columns
 from adfml_assets.features.sources import Partitions, Source, choose_feature_dates, find_period, open_sources
 from adfml_assets.features.spark_engine import run_on_spark

@@ -14,7 +14,8 @@ from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.feature_set import FILE, Plan
-from adfml_assets.features.result import Summary, open_register
+from adfml_assets.features.key_register import open_register
+from adfml_assets.features.result import Summary
 from adfml_assets.features.spark_engine import build_spark_cut
 from resources.errors import NotFound
 from resources.lake import Lake
