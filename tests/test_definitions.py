@@ -22,7 +22,12 @@ GROUPS = {
     "incremental": {"incremental/shop/main/Transactions"},
     "current": {"current/shop/main/Transactions"},
     "features": {"feature_store/customer_features", "feature_store/transaction_features"},
-    "training": {"ml/training_data/sales_forecast", "ml/models/sales_forecast_job", "ml/models/sales_forecast"},
+    "training": {
+        "ml/training_data/sales_forecast",
+        "ml/models/sales_forecast_job",
+        "ml/models/sales_forecast",
+        "ml/champions/sales_forecast",
+    },
     "scoring": {
         "ml/scoring_input/sales_forecast",
         "ml/scores/sales_forecast_job",
