@@ -79,14 +79,12 @@ def round_down_to_float32(thresholds: np.ndarray) -> np.ndarray:
 
     with np.errstate(over="ignore"):
         below = thresholds.astype(np.float32)
-    below = np.where(below > thresholds, np.nextafter(below, np.float32(-np.inf)), below)
-    above = np.nextafter(below, np.float32(np.inf)).astype(np.float64)
-    # What would come after the largest float32 rounds to infinity, and such a row is refused.
-    above = np.where(np.isinf(above), 2.0**128, above)
-    middle = (below.astype(np.float64) + above) / 2
-    with np.errstate(over="ignore"):
-        rounded = middle.astype(np.float32)
-    return np.where(rounded > below, np.nextafter(middle, -np.inf), middle)
+        below = np.where(below > thresholds, np.nextafter(below, np.float32(-np.inf)), below)
+        above = np.nextafter(below, np.float32(np.inf)).astype(np.float64)
+        # What would come after the largest float32 rounds to infinity, and such a row is refused.
+        above = np.where(np.isinf(above), 2.0**128, above)
+        middle = (below.astype(np.float64) + above) / 2
+        return np.where(middle.astype(np.float32) > below, np.nextafter(middle, -np.inf), middle)
 
 
 def write_tree(tree: Tree, columns: Sequence[Name], nesting: int) -> Sql:

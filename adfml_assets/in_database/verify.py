@@ -128,19 +128,20 @@ def fetch_rows(connection: Any, dialect: str, sql: str) -> list[tuple[Any, ...]]
 
 
 def build_frame(compiled: CompiledModel, rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Rows as a model takes them: numbers as float64, NULL and infinity as NaN; texts as objects."""
+    """Rows as a model takes them: numbers as float64, NULL and infinity as NaN; everything else as it is."""
     import numpy as np
     import pandas as pd
 
     columns: dict[str, Any] = {}
+    numbers = set(compiled.numbers.values())
     for position, name in enumerate(compiled.features):
         values = [row[position] for row in rows]
-        if name in compiled.text_features:
-            marker = compiled.text_features[name]
+        if position in numbers:
+            floats = np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
+            columns[name] = np.where(np.isinf(floats), np.nan, floats)
+        else:  # a text, or what the model drops
+            marker = compiled.text_features.get(name)
             columns[name] = pd.Series([marker if value is None else value for value in values], dtype=object)
-        else:
-            numbers = np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
-            columns[name] = np.where(np.isinf(numbers), np.nan, numbers)
     return pd.DataFrame(columns)
 
 
