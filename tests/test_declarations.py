@@ -139,7 +139,7 @@ TRAINED = """\
 type: adfml_assets.components.TrainedModel
 attributes:
   name: churn
-  feature_set: account_features
+  from_features: account_features
   label: { name: orders, function: a.b.c, tables: { o: crm.dbo.Orders }, days: 30, baseline: orders_30d }
   engine:
     service: azure_ml_batch
