@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RELATIVE = 1e-6
-"""How far two scores may be apart, as a share of the Python model's."""
+"""How far two scores may be apart unless told, as a share of the Python model's."""
 
 ABSOLUTE = 1e-9
 """How far two scores near 0 may be apart."""
@@ -51,6 +51,7 @@ def verify_compiled(
     where: str | None = None,
     booleans: Collection[str] = (),
     sample_rows: int = 1_000,
+    tolerance: float = RELATIVE,
 ) -> Verified:
     """Compare the scores of a random sample of a table's rows. These rows are all that leaves the database.
 
@@ -60,9 +61,10 @@ def verify_compiled(
         dialect, source, where, booleans: as for `to_sql`, so that the SQL that is compared is the SQL that will run.
         keys: columns that name a row in an error.
         sample_rows: at most so many rows.
+        tolerance: how far two scores may be apart, as a share of the model's.
 
     Raises:
-        ScoresDiffer: a row's scores are farther apart than 1e-6 of the model's (or 1e-9), or only one of both exists.
+        ScoresDiffer: a row's scores are farther apart than that (or 1e-9), or only one of both exists.
         SqlRefused: the database does not run the SQL.
     """
     sql = to_sql(
@@ -77,7 +79,8 @@ def verify_compiled(
     rows = fetch_rows(connection, dialect, sql)
     width = len(keys)
     named = [row[0] if width == 1 else tuple(row[:width]) for row in rows]
-    return _compare(estimator, compiled, named, [row[width:-1] for row in rows], [row[-1] for row in rows])
+    values, scores = [row[width:-1] for row in rows], [row[-1] for row in rows]
+    return _compare(estimator, compiled, named, values, scores, tolerance)
 
 
 def verify_made_up(
@@ -89,13 +92,14 @@ def verify_made_up(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     rows: int = 500,
     seed: int = 0,
+    tolerance: float = RELATIVE,
 ) -> Verified:
     """Compare the scores of made-up rows, for data of which not one row may leave the database.
 
     The values lie in the ranges, on the model's own thresholds and next to them, and are missing at times.
 
     Args:
-        estimator, connection, dialect: as for `verify_compiled`.
+        estimator, connection, dialect, tolerance: as for `verify_compiled`.
         ranges: feature -> its smallest and largest value in training.
 
     Raises:
@@ -104,8 +108,9 @@ def verify_made_up(
     values = make_up_rows(compiled, ranges or {}, rows, seed)
     source = write_rows(dialect, [_KEY, *compiled.features], [(number, *row) for number, row in enumerate(values)])
     found = fetch_rows(connection, dialect, to_sql(compiled, dialect, source, keep=[_KEY]))
-    scores = {int(key): score for key, score in found}
-    return _compare(estimator, compiled, [None] * rows, values, [scores.get(number) for number in range(rows)])
+    by_key = {int(key): score for key, score in found}
+    scores = [by_key.get(number) for number in range(rows)]
+    return _compare(estimator, compiled, [None] * rows, values, scores, tolerance)
 
 
 def fetch_rows(connection: Any, dialect: str, sql: str) -> list[tuple[Any, ...]]:
@@ -179,11 +184,11 @@ def _compare(
     keys: Sequence[Any],
     rows: Sequence[Sequence[Any]],
     scores: Sequence[float | None],
+    tolerance: float,
 ) -> Verified:
     own = score_in_python(estimator, compiled, build_frame(compiled, rows))
-    differing = [
-        position for position, (python, sql) in enumerate(zip(own, scores, strict=True)) if _differ(python, sql)
-    ]
+    both = enumerate(zip(own, scores, strict=True))
+    differing = [position for position, (python, sql) in both if _differ(python, sql, tolerance)]
     if differing:
         first = differing[0]
         values = dict(zip(compiled.features, rows[first], strict=True))
@@ -193,7 +198,7 @@ def _compare(
     return Verified(len(rows), len(rows) - len(pairs), max(apart, default=0.0))
 
 
-def _differ(python: float | None, sql: float | None) -> bool:
+def _differ(python: float | None, sql: float | None, tolerance: float) -> bool:
     if python is None or sql is None:
         return python is not sql
-    return not abs(python - sql) <= max(ABSOLUTE, RELATIVE * abs(python))
+    return not abs(python - sql) <= max(ABSOLUTE, tolerance * abs(python))
