@@ -1,0 +1,34 @@
+"""A database `shop` of its own for a test, on SQLite or on the real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.postgresql_server import RunningPostgresql
+
+
+@contextmanager
+def open_shop(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """An empty database at ADFML_SHOP_URL.
+
+    Args:
+        kind: sqlite or postgresql.
+    """
+    if kind == "sqlite":
+        path: Path = request.getfixturevalue("tmp_path") / "shop.sqlite"
+        path.touch()
+        yield _connect(f"sqlite:///{path}", monkeypatch)
+        return
+    server: RunningPostgresql = request.getfixturevalue("postgresql")
+    with server.database() as url:
+        yield _connect(url.render_as_string(hide_password=False), monkeypatch)
+
+
+def _connect(url: str, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+    monkeypatch.setenv("ADFML_SHOP_URL", url)
+    return sa.create_engine(url, poolclass=sa.NullPool)
