@@ -140,7 +140,8 @@ class FeatureSet(dg.Component, dg.Resolvable):
         spec = self.build_spec(self._read_sql(context) if self.sql else None)
         if not isinstance(self.engine, str):
             return dg.Definitions(assets=build_remote_features(spec, self.engine, self._options))
-        asset = build_features_asset(spec, self._options(self._describe(), {"ibis", self.engine, "parquet"}))
+        kinds = {"sql" if self.sql else "ibis", self.engine, "parquet"}
+        asset = build_features_asset(spec, self._options(self._describe(), kinds))
         return dg.Definitions(assets=[asset], asset_checks=[build_point_in_time_check(spec)])
 
     def _read_sql(self, context: dg.ComponentLoadContext) -> str:

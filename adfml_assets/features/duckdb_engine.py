@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 122_880
 """Rows of a batch at most: DuckDB's own row group."""
 
+_BATCH_BYTES = 16 * 1024 * 1024
+
 PARTS_MEMORY = "300MB"
 """What DuckDB may use while it works in parts; all else may be as large as DuckDB's own limit, 80 % of the memory."""
 
@@ -56,7 +58,7 @@ def run_on_duckdb(
                 _create_constant(connection, name, table)
             _create_views(lake, connection, sources, before, stack)
             if parts == 1:
-                yield _stream(connection, spec, statement.duckdb)
+                yield _stream(connection, spec, statement)
                 return
             connection.execute(f"SET memory_limit = '{PARTS_MEMORY}'")
             split = split_tables(connection, spec, statement.duckdb, sources, parts, Path(folder))
@@ -66,7 +68,7 @@ def run_on_duckdb(
                 # One value of the column has most of the rows: constant memory cannot be had.
                 connection.execute("RESET memory_limit")
             part.open(connection)
-            yield _stream(connection, spec, statement.duckdb)
+            yield _stream(connection, spec, statement)
             connection.execute(f"SET memory_limit = '{PARTS_MEMORY}'")
 
 
@@ -114,9 +116,17 @@ def _create_constant(connection: DuckDBPyConnection, name: str, table: pa.Table)
     connection.unregister("adfml_constant")
 
 
-def _stream(connection: DuckDBPyConnection, spec: FeatureSetSpec, sql: str) -> Iterator[pa.RecordBatch]:
+def _stream(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
     with _explained(spec):
-        yield from connection.execute(sql).to_arrow_reader(BATCH_ROWS)
+        yield from connection.execute(statement.duckdb).to_arrow_reader(choose_batch_rows(statement.schema))
+
+
+def choose_batch_rows(schema: pa.Schema) -> int:
+    """Rows of a batch: fewer where there are hundreds of columns, so that a batch stays small."""
+    import pyarrow as pa
+
+    widths = [column.type.bit_width // 8 if pa.types.is_primitive(column.type) else 64 for column in schema]
+    return max(2048, min(BATCH_ROWS, _BATCH_BYTES // max(1, sum(widths))))
 
 
 @contextmanager

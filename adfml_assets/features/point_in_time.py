@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.features.duckdb_engine import build_cut, open_duckdb
 from adfml_assets.features.feature_set import Plan, end_of, run_statement
+from adfml_assets.features.hash_parts import count_parts
 from adfml_assets.features.quoting import build_scan, quote
 from adfml_assets.features.result import conform
 from adfml_assets.features.statement import compile_statement
@@ -70,72 +71,70 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
     """Compute an earlier time's features anew from tables cut there, and compare; None: there is no earlier time.
 
     The earlier time is in the middle: something is before it, and something that a definition could see too early.
+    They are compared with the stored ones. Where there are none of an earlier date, or so many that the work is done
+    in parts, they are compared with what the definition gives of the tables as they are; of parts with the first one.
 
     Args:
         plan: of the partition.
-        stored: its folder and manifest. Where it has no earlier feature date, the features of one are computed from
-            the tables as they are.
+        stored: its folder and manifest.
 
     Raises:
         OutOfMemory, EngineFailed: the engine could not do it.
     """
-    if plan.first_event is None or plan.last_event is None:
+    earlier = _find_earlier(plan)
+    if earlier is None:
         return None
+    before, asked, chosen = earlier
+    whole = plan.spec.engine != "duckdb" or count_parts(plan.spec, plan.sources) == 1
+    is_stored = plan.spec.rows == "event" or asked.dates[0] in (plan.dates or ())  # type: ignore[index]  # one date
     with tempfile.TemporaryDirectory(prefix="adfml-") as folder, open_duckdb(Path(folder)) as connection:
-        if plan.spec.rows == "event":
-            before = _find_middle(plan.first_event, plan.last_event, plan.before)
-            recomputed, chosen = plan, f"{quote(plan.spec.time)} < {_build_cut(plan, before)}"
-            _store(lake, connection, stored, "as_stored", chosen)
+        if whole and is_stored:
+            _load(lake, connection, stored, "as_stored", chosen)
         else:
-            earlier = [d for d in plan.dates or () if end_of(d) < plan.before]
-            chosen_date = (
-                earlier[len(earlier) // 2]
-                if earlier
-                else _find_middle(plan.first_event, plan.last_event, plan.before).date() - timedelta(days=1)
-            )
-            before = end_of(chosen_date)
-            recomputed = _with_dates(plan, [chosen_date])
-            if before >= plan.before or chosen_date < plan.first_event.date():
-                return None
-            if earlier:
-                chosen = f"{FEATURE_DATE} = DATE '{chosen_date}'"
-                _store(lake, connection, stored, "as_stored", chosen)
-            else:
-                _compute(lake, connection, recomputed, "as_stored", None)
-        _compute(lake, connection, recomputed, "from_past", before)
+            _compute(lake, connection, asked, "as_stored", None)
+            connection.execute(f"DELETE FROM as_stored WHERE NOT ({chosen})")  # noqa: S608
+        _compute(lake, connection, asked, "from_past", before)
         return _compare(connection, plan.spec.identity, plan.statement.schema, before)
 
 
-def _find_middle(first: datetime, last: datetime, before: datetime) -> datetime:
-    """The end of the day in the middle of a period, before its end."""
-    middle = end_of((first + (last - first) / 2).date())
-    return min(middle, datetime.combine(before.date(), time(), UTC))
+def _find_earlier(plan: Plan) -> tuple[datetime, Plan, str] | None:
+    """An earlier end of the tables, what to compute for it, and which rows that is, as SQL."""
+    if plan.first_event is None or plan.last_event is None:
+        return None
+    middle = end_of((plan.first_event + (plan.last_event - plan.first_event) / 2).date())
+    if plan.spec.rows == "event":
+        before = min(middle, plan.before - timedelta(days=1))
+        cut = build_cut(plan.statement.schema.field(plan.spec.time).type, before)
+        asked, chosen = plan, f"{quote(plan.spec.time)} < {cut}"
+    else:
+        dates = [d for d in plan.dates or () if end_of(d) < plan.before]
+        day = dates[len(dates) // 2] if dates else middle.date() - timedelta(days=1)
+        before = end_of(day)
+        asked, chosen = _with_date(plan, day), f"{FEATURE_DATE} = DATE '{day}'"
+    is_earlier = before < plan.before and before.replace(tzinfo=None) > plan.first_event
+    return (before, asked, chosen) if is_earlier else None
 
 
-def _build_cut(plan: Plan, before: datetime) -> str:
-    return build_cut(plan.statement.schema.field(plan.spec.time).type, before)
-
-
-def _with_dates(plan: Plan, dates: Sequence[date]) -> Plan:
+def _with_date(plan: Plan, day: date) -> Plan:
     schemas = {name: source.schema for name, source in plan.sources.items()}
-    return replace(plan, dates=dates, statement=compile_statement(plan.spec, schemas, dates))
+    return replace(plan, dates=[day], statement=compile_statement(plan.spec, schemas, [day]))
 
 
-def _store(lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str) -> None:
+def _load(lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str) -> None:
     with ExitStack() as stack:
         files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(*stored)]
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {build_scan(files)} WHERE {chosen}")  # noqa: S608
 
 
 def _compute(lake: Lake, connection: DuckDBPyConnection, plan: Plan, name: str, before: datetime | None) -> None:
+    """The first part of a plan's result as a table."""
     schema = plan.statement.schema
     connection.register("adfml_batch", schema.empty_table())
     connection.execute(f"CREATE TABLE {name} AS SELECT * FROM adfml_batch")  # noqa: S608
     with closing(run_statement(lake, plan, before)) as parts:
-        for part in parts:
-            for batch in part:
-                connection.register("adfml_batch", conform(plan.spec, batch, schema))
-                connection.execute(f"INSERT INTO {name} SELECT * FROM adfml_batch")  # noqa: S608
+        for batch in next(parts):
+            connection.register("adfml_batch", conform(plan.spec, batch, schema))
+            connection.execute(f"INSERT INTO {name} SELECT * FROM adfml_batch")  # noqa: S608
 
 
 def _compare(

@@ -1,6 +1,7 @@
 """A definition's tree as Spark's SQL, with DuckDB's meaning where the two differ in values.
 
-- `/` is a division of floats, and a division by zero is NULL: Spark would divide decimals with few digits, and raise.
+- `/` is a division of floats: Spark would divide decimals with few digits.
+- A division by zero, and its remainder, are NULL: Spark would raise.
 - An average of decimals is a float: Spark would round it to four digits more than the decimals have.
 
 What stays different: a fraction cast to an integer is rounded by DuckDB and cut by Spark. Say `round` or `floor`.
@@ -26,6 +27,8 @@ def _align(node: Expression) -> Expression:
 
     if isinstance(node, exp.Div):
         return exp.func("TRY_DIVIDE", _to_float(node.this), _to_float(node.expression))
+    if isinstance(node, exp.IntDiv | exp.Mod):
+        node.set("expression", exp.func("NULLIF", node.expression, exp.Literal.number(0)))
     if isinstance(node, exp.Avg):
         node.set("this", _to_float(node.this))
     if isinstance(node, exp.Interval) and node.this is not None:

@@ -130,7 +130,8 @@ def orders() -> list[Order]:
         customer = None if number % 17 == 0 else number % 9
         amount = Decimal(number * 7919 % 100_000) / 1000 + Decimal("0.001")
         moment = datetime(2026, 3, 10 - 9 * (number % 2), 23, 59, 59, 999_999) if number < 4 else _moment(number)
-        found.append((customer, CATALOG[number % 4][0] if number % 5 else "p9", amount, moment))
+        product = "p2" if customer == 8 else CATALOG[number % 4][0] if number % 5 else "p9"
+        found.append((customer, product, amount, moment))
     return found
 
 

@@ -44,8 +44,13 @@ REMOTE = FeatureSetSpec(
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     if shutil.which("java") is None:
         pytest.fail("Spark needs Java 17, and there is no java here: `make java` installs it.", pytrace=False)
-    with LocalCloud(tmp_path_factory.mktemp("cloud")) as started:
-        yield started
+    settings = tmp_path_factory.mktemp("spark")
+    (settings / "spark-defaults.conf").write_text("spark.sql.shuffle.partitions 2\nspark.ui.enabled false\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(settings))
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        with LocalCloud(tmp_path_factory.mktemp("cloud")) as started:
+            yield started
 
 
 @dataclass

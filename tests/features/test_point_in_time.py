@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adfml_assets.features import hash_parts
 from adfml_assets.features.definition import FeatureSetSpec, TableRef
 from adfml_assets.features.feature_set import plan_features
 from adfml_assets.features.point_in_time import compare_with_past
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("state", ["snapshot", "current"])
 @pytest.mark.parametrize("name", ["function", "sql", "events"])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=known, after=later, snapshots=later)
 def test_no_later_row_changes_a_partition(
     folder: Path,
@@ -102,6 +103,18 @@ def test_an_honest_definition_passes(shop: Shop, orders: list[Order], name: str)
     assert "are the same when computed from tables that end at" in found.describe()
 
 
+@pytest.mark.parametrize("name", ["function", "events"])
+def test_of_many_rows_one_part_is_compared(
+    shop: Shop, orders: list[Order], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(hash_parts, "ROWS_A_PART", 40)
+    shop.archive_orders(orders)
+    spec = replace(SPEND if name == "function" else EVENTS, partition_by="Customer")
+    found = compare(shop, spec)
+    assert found.passed
+    assert 0 < found.rows < compare(shop, replace(spec, partition_by=None)).rows
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_definition_that_sees_the_future_is_caught_with_its_columns(
     shop: Shop, orders: list[Order], count: int
@@ -114,11 +127,15 @@ def test_a_definition_that_sees_the_future_is_caught_with_its_columns(
     assert f"later in {found.columns['later']} rows" in found.describe()
 
 
-def test_an_event_that_is_left_out_by_what_came_later_is_caught(shop: Shop) -> None:
+@pytest.mark.parametrize("rows_a_part", [500_000, 20])
+def test_an_event_that_is_left_out_by_what_came_later_is_caught(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, rows_a_part: int
+) -> None:
+    monkeypatch.setattr(hash_parts, "ROWS_A_PART", rows_a_part)
     rare = [(number % 50, "p1", Decimal(1), datetime(2026, 1, 1) + timedelta(days=number // 2)) for number in range(99)]
     shop.archive_orders(rare)
     spec = orders_only("leaking_events", key="OrderId", rows="event", event_time="OrderedAt", count=0)
-    found = compare(shop, spec)
+    found = compare(shop, replace(spec, partition_by="Customer"))
     assert not found.passed
     assert found.only_stored > 0
     assert found.columns == {}
