@@ -202,7 +202,7 @@ def run_transaction(engine: Engine, action: Callable[[Connection], T]) -> T:
     import tenacity
 
     @tenacity.retry(
-        retry=tenacity.retry_if_exception(_lost_to_another),
+        retry=tenacity.retry_if_exception(lost_to_another),
         wait=tenacity.wait_random_exponential(multiplier=0.02, max=1),
         stop=tenacity.stop_after_delay(60),
         reraise=True,
@@ -214,7 +214,7 @@ def run_transaction(engine: Engine, action: Callable[[Connection], T]) -> T:
     return run()
 
 
-def _lost_to_another(error: BaseException) -> bool:
+def lost_to_another(error: BaseException) -> bool:
     """Whether a transaction failed only because another one came first: serialization failure, deadlock, equal key."""
     import sqlalchemy as sa
 

@@ -11,9 +11,11 @@ from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.drift import Drift
+from adfml_assets.components.in_database_engine import InDatabaseEngine
 from adfml_assets.components.online_endpoint import OnlineEndpoint
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.errors import DeclarationInvalid
+from adfml_assets.in_database_assets import build_advice_check, build_in_database_scores
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.scoring.model_choice import ModelChoice
 from adfml_assets.scoring.online_assets import build_online_scores
@@ -83,7 +85,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
 
     Attributes:
         name: of the model.
-        engine: what scores: a Databricks job, a batch endpoint, or an online endpoint of Azure ML.
+        engine: what scores: a Databricks job, a batch endpoint or an online endpoint of Azure ML, or the database that
+            the rows of `from_query` are in.
         write_back: the table the scores go to.
         from_features: the feature set whose newest features are scored.
         from_query: the rows that are scored in place of a feature set's; one of the two.
@@ -98,7 +101,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
-    engine: RemoteEngine | BatchEndpoint | OnlineEndpoint
+    engine: RemoteEngine | BatchEndpoint | OnlineEndpoint | InDatabaseEngine
     write_back: WriteBack
     from_features: str | None = None
     from_query: ScoringQuery | None = None
@@ -134,13 +137,19 @@ class ScoredModel(dg.Component, dg.Resolvable):
             raise DeclarationInvalid(what, "drift.retrain", f"over: {retrain.over}, of: {retrain.of}", expected)
         if isinstance(self.engine, OnlineEndpoint):
             self.engine.check(what)
+        if isinstance(self.engine, InDatabaseEngine):
+            source = self.from_query.build_spec() if self.from_query is not None else None
+            self.engine.check(what, source, self.write_back.table, watches_drift=self.drift is not None)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Scoring input, the job that scores, the scores, and the table they are written back to; drift where declared.
 
-        An online endpoint has no job: the scores are made by the run that asks for them.
+        An online endpoint has no job: the scores are made by the run that asks for them. Inside a database there is
+        only the table, and the check whether that is the place for it.
         """
         spec = self._build_spec()
+        if isinstance(self.engine, InDatabaseEngine):
+            return self._build_in_database(self.engine, spec)
         scoring = dg.Definitions(
             assets=[
                 build_input(spec, self._options(self._describe_records(), {"parquet"})),
@@ -151,6 +160,16 @@ class ScoredModel(dg.Component, dg.Resolvable):
         if self.drift is None:
             return scoring
         return dg.Definitions.merge(scoring, self.drift.build_defs(self.name, self._options))
+
+    def _build_in_database(self, engine: InDatabaseEngine, spec: ScoringSpec) -> dg.Definitions:
+        assert isinstance(spec.source, SourceSpec)  # noqa: S101 - the engine was checked
+        inside = engine.build_spec(self.name, spec.choice, spec.source, spec.target)
+        what = (
+            f"{self._describe_write_back()} The database scores them itself: {self._describe_rows()}, by "
+            f"{self._describe_version()}. No row leaves it{self._describe_sample(engine)}."
+        )
+        table = build_in_database_scores(inside, self._options(what, {"sql"}))
+        return dg.Definitions(assets=[table], asset_checks=[build_advice_check(inside)])
 
     def _build_spec(self) -> ScoringSpec:
         choice = ModelChoice(None, self.version) if self.version else ModelChoice(self.alias or CHAMPION, None)
@@ -195,13 +214,25 @@ class ScoredModel(dg.Component, dg.Resolvable):
         ]
 
     def _describe_records(self) -> str:
-        by = f"version {self.version}" if self.version else f"the version that is `{self.alias or CHAMPION}` then"
         if self.from_query is None:
             records = f"the features of `{self.from_features}` of the day's newest feature date"
         else:
-            where = f" where {self.from_query.where}" if self.from_query.where else ""
-            records = f"the rows of `{self.from_query.table}`{where}; what was read earlier on the day stays"
+            records = f"{self._describe_rows()}; what was read earlier on the day stays"
+        by = self._describe_version()
         return f"The records to be scored: {records}. They have exactly the features, in its order, of {by}."
+
+    def _describe_rows(self) -> str:
+        assert self.from_query is not None  # noqa: S101 - the caller looked
+        where = f" where {self.from_query.where}" if self.from_query.where else ""
+        return f"the rows of `{self.from_query.table}`{where}"
+
+    def _describe_version(self) -> str:
+        return f"version {self.version}" if self.version else f"the version that is `{self.alias or CHAMPION}` then"
+
+    def _describe_sample(self, engine: InDatabaseEngine) -> str:
+        if engine.verify == "synthetic":
+            return ""
+        return f" but {engine.sample_rows} at most, on which compiled scores are compared with the model's own"
 
     def _describe_write_back(self) -> str:
         table, keys = self.write_back.table, ", ".join(self.write_back.keys)
