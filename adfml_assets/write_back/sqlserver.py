@@ -88,7 +88,7 @@ def build_find_left(schema: str | None) -> tuple[str, tuple[str, int]]:
         "AND t.name LIKE ? AND t.create_date < DATEADD(HOUR, ?, SYSDATETIME())"
     )
     pattern = PREFIX.replace("_", "[_]") + "%"
-    return query, (*(() if schema is None else (schema,)), pattern, -LEFT_HOURS)  # type: ignore[return-value]
+    return query, (*(() if schema is None else (schema,)), pattern, -LEFT_HOURS)
 
 
 def remove_left(connection: Connection, schema: str | None) -> list[str]:

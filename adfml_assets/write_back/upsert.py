@@ -163,7 +163,7 @@ def _build_on_conflict(insert: Any, upsert: Upsert) -> Any:
     )
 
 
-def build_postgresql_upsert(upsert: Upsert) -> sa.Select[Any]:
+def build_postgresql_upsert(upsert: Upsert) -> sa.Select[int, int]:
     """The upsert, and how many rows it inserted and changed altogether."""
     import sqlalchemy as sa
     from sqlalchemy.dialects.postgresql import insert
