@@ -52,6 +52,8 @@ def show_advice(model: str, version: str | None, table: str, needs: Needs, conso
         CommandFailed: the table is none, or the model has no version.
         AdfmlError, ResourceError: see `read_model_facts` and `read_table_facts`.
     """
+    from rich.console import Console
+
     from adfml_assets.in_database.advisor import advise
     from adfml_assets.in_database.facts import read_model_facts, read_table_facts
     from resources.control import ControlDatabase
@@ -70,7 +72,8 @@ def show_advice(model: str, version: str | None, table: str, needs: Needs, conso
         typer.echo(json.dumps(_to_json(facts, rows, advice), indent=2))
         return
     typer.echo(f"Model {model} version {version}, table {table} on {rows.platform}")
-    console.print(_list_reasons(advice), width=WIDTH)
+    wide = console if console.is_terminal else Console(width=WIDTH)
+    wide.print(_list_reasons(advice))
     typer.echo(_conclude(advice))
 
 
@@ -171,7 +174,7 @@ def _list_reasons(advice: Advice) -> Table:
 
     table = Table()
     for column in ("", "points to", "why"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for reason in advice.reasons:
         mark = "[bold]decides[/]" if reason.decided else ""
         table.add_row(f"{reason.topic} {mark}".strip(), _POINTS_TO[reason.points_to], reason.text)

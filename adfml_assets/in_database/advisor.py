@@ -31,7 +31,8 @@ class Needs:
         latency: `realtime`: somebody waits for a row's score; `batch`: a day's rows are scored at once.
         data_may_leave: False where rows may not leave the database (compliance).
         compute: `sql`: nothing special; `gpu` or `distributed` where the model needs it.
-        way: of scoring inside the database, as it is declared.
+        way: of scoring inside the database, as it is declared. Where it is not possible and another is, the advice has
+            the other one.
     """
 
     latency: Literal["batch", "realtime"] = "batch"
@@ -105,10 +106,14 @@ def advise(facts: ModelFacts, table: TableFacts, needs: Needs = Needs()) -> Advi
 
 
 def _find_way(facts: ModelFacts, table: TableFacts, needs: Needs) -> ChosenWay | WayUnavailable:
+    """The declared way, or another one in its place where that is not possible and this is."""
     try:
         return choose_way(table.platform, facts.kind, needs.way, cannot_compile=facts.cannot_compile)
     except WayUnavailable as error:
-        return error
+        if needs.way == "auto":
+            return error
+        found = _find_way(facts, table, replace(needs, way="auto"))
+        return found if isinstance(found, WayUnavailable) else ChosenWay(found.way, (str(error),))
 
 
 def _judge_movement(needs: Needs) -> Reason:

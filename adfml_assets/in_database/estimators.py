@@ -12,9 +12,18 @@ from typing import Any
 
 from adfml_assets.in_database.server_errors import CannotLoad, WrongModelBytes
 
-_TRUSTED = tuple(
-    f"sklearn.{module}." for module in ("_loss", "compose", "ensemble", "linear_model", "preprocessing", "tree")
+_MODULES = (
+    "_loss",
+    "compose",
+    "ensemble",
+    "linear_model",
+    "neighbors",
+    "neural_network",
+    "preprocessing",
+    "svm",
+    "tree",
 )
+_TRUSTED = tuple(f"sklearn.{module}." for module in _MODULES)
 """Where the types come from that fitted models hold beyond those skops trusts by itself: losses, links, trees."""
 
 
@@ -45,7 +54,7 @@ def load_estimator(content: bytes, shown_as: str, sha256: str, trained_with: str
         unknown = io.get_untrusted_types(data=content)
         foreign = sorted(name for name in unknown if not name.startswith(_TRUSTED))
         if foreign:
-            raise CannotLoad(shown_as, f"it holds types that no model needs: {', '.join(foreign)}")
+            raise CannotLoad(shown_as, f"it holds types that are not trusted: {', '.join(foreign)}")
         estimator = io.loads(content, trusted=unknown)
         _require_sound_trees(estimator, shown_as)
     except CannotLoad:

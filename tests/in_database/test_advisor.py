@@ -132,10 +132,15 @@ def test_data_that_may_not_leave_and_a_server_that_cannot_is_a_problem() -> None
     assert "PREDICT does not exist on Azure SQL Database" in advice.problem
 
 
-def test_a_way_that_is_declared_is_the_one_that_is_looked_at() -> None:
+def test_in_place_of_a_declared_way_that_is_not_possible_another_is_advised() -> None:
     advice = advise(MODEL, AZURE_SQL, Needs(way="predict"))
-    assert (advice.where, advice.decided_by.topic) == ("external", "server")
-    assert advice.decided_by.text.startswith("PREDICT does not exist on Azure SQL Database: use compiled SQL")
+    assert (advice.where, advice.way) == ("in_database", "compiled")
+    server = next(reason for reason in advice.reasons if reason.topic == "server")
+    assert server.text.startswith("PREDICT does not exist on Azure SQL Database: use compiled SQL (way: compiled)")
+    nowhere = advise(replace(MODEL, cannot_compile=NO_SQL), AZURE_SQL, Needs(way="predict"))
+    assert (nowhere.where, nowhere.decided_by.topic) == ("external", "server")
+    box = replace(TABLE, platform=describe_sql_server(3, "16.0", installed=True, enabled=True))
+    assert advise(MODEL, box, Needs(way="external_script")).way == "external_script"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +191,11 @@ BOOSTING = {"max_iter": 7, "min_samples_leaf": 5}
         (HistGradientBoostingRegressor(**BOOSTING), "HistGradientBoostingRegressor", None),
         (RandomForestRegressor(3), "RandomForestRegressor", None),
         (LinearRegression(), "LinearRegression", None),
-        (MLPRegressor(hidden_layer_sizes=(2,), max_iter=1), "MLPRegressor", "the model: MLPRegressor cannot be compiled to SQL"),
+        (
+            MLPRegressor(hidden_layer_sizes=(2,), max_iter=1),
+            "MLPRegressor",
+            "the model: MLPRegressor cannot be compiled to SQL",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -219,7 +228,7 @@ def test_what_cannot_be_loaded_is_an_obstacle_and_not_used(lake: Lake) -> None:
     obstacle = read_model_facts(lake, "churn", "1", "sqlite").cannot_compile
     assert "it was trained with scikit-learn 0.24.2" in str(obstacle)
     foreign = io.dumps({"model": CliRunner()})
-    with pytest.raises(CannotLoad, match=r"it holds types that no model needs: typer\.testing\.CliRunner"):
+    with pytest.raises(CannotLoad, match=r"it holds types that are not trusted: typer\.testing\.CliRunner"):
         load_estimator(foreign, "model.skops", hashlib.sha256(foreign).hexdigest())
     broken = b"no zip file"
     with pytest.raises(CannotLoad, match="is refused: it is not a whole model"):
