@@ -1,7 +1,8 @@
 """MLModels: versions of models kept in the database that scores by them, one of each name active.
 
 PREDICT and sp_execute_external_script read a model's bytes from there. The table is made by
-resources/sql/ml_models_*.sql; the database itself allows one active version a name.
+resources/sql/ml_models_*.sql; the database itself allows one active version a name (but not a Synapse dedicated pool,
+which enforces nothing: its procedure refuses a name that has several).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.in_database import model_store_statements as statements
-from adfml_assets.in_database.platform import ModelKind
+from adfml_assets.in_database.platform import ModelKind, read_platform
 from adfml_assets.in_database.server_errors import (
     ModelStoreInvalid,
     NoModelStore,
@@ -171,24 +172,30 @@ def create_store(databases: Databases, database: str) -> None:
     Raises:
         Unreachable: the database does not answer.
     """
-    with databases.connect(database) as connection, connection.begin():
-        for statement in read_statements(connection.dialect.name):
-            connection.exec_driver_sql(statement)
+    with databases.connect(database) as connection:
+        texts = read_statements(connection.dialect.name, is_pool=read_platform(connection).is_pool)
+        connection.commit()
+        for text in texts:
+            connection.exec_driver_sql(text)
+            connection.commit()
 
 
-def read_statements(dialect: str) -> list[str]:
-    """The statements of the shipped file that makes the table, in order.
+def read_statements(dialect: str, *, is_pool: bool = False) -> list[str]:
+    """The statements of the shipped file that make the table, in order.
 
     Args:
         dialect: `mssql`, `postgresql` or `sqlite`.
+        is_pool: for a Synapse dedicated SQL pool.
     """
-    text = files("resources").joinpath("sql", name_file(dialect)).read_text("utf-8")
-    return [part.strip() for part in re.split(r"(?m)^(?:-- )?GO$", text)]
+    text = files("resources").joinpath("sql", name_file(dialect, is_pool=is_pool)).read_text("utf-8")
+    statements = [part.strip() for part in re.split(r"(?m)^(?:-- )?GO$", text)]
+    # The pool's file goes on with the procedure.
+    return statements[:1] if is_pool else statements
 
 
-def name_file(dialect: str) -> str:
+def name_file(dialect: str, *, is_pool: bool = False) -> str:
     """The file of `resources/sql` that makes the table."""
-    return f"ml_models_{dialect}.sql"
+    return "usp_ScoreWithPredict_synapse.sql" if is_pool else f"ml_models_{dialect}.sql"
 
 
 @contextmanager
@@ -199,15 +206,23 @@ def _open(databases: Databases, database: str, schema: str | None, table: str) -
     with databases.connect(database) as connection:
         dialect = connection.dialect.name
         schema = schema or ("dbo" if dialect == "mssql" else None)
-        store, file = statements.build_table(dialect, schema, table), name_file(dialect)
+        is_pool = read_platform(connection).is_pool
+        store, file = (
+            statements.build_table(dialect, schema, table, is_pool=is_pool),
+            name_file(dialect, is_pool=is_pool),
+        )
         inspector = sa.inspect(connection)
         if not inspector.has_table(table, schema=schema):
             raise NoModelStore(database, store.fullname, file)
         known = {column["name"] for column in inspector.get_columns(table, schema=schema)}
         missing = [column.name for column in store.columns if column.name not in known]
-        if not missing and not any(
-            index["unique"] and index["column_names"] == ["model_name"]
-            for index in inspector.get_indexes(table, schema=schema)
+        if (
+            not missing
+            and not is_pool
+            and not any(
+                index["unique"] and index["column_names"] == ["model_name"]
+                for index in inspector.get_indexes(table, schema=schema)
+            )
         ):
             missing = ["the unique index that allows one active version a name"]
         if missing:
@@ -218,8 +233,10 @@ def _open(databases: Databases, database: str, schema: str | None, table: str) -
 
 
 def _lock(connection: Connection, store: sa.Table, model: str) -> None:
-    """Let one writer at a time look at a name and change it."""
-    connection.execute(statements.lock(store, model)).close()
+    """Let one writer at a time look at a name and change it. A pool has nothing for that."""
+    statement = statements.lock(store, model)
+    if statement is not None:
+        connection.execute(statement).close()
 
 
 def _activate(connection: Connection, store: sa.Table, model: str, version: str) -> None:

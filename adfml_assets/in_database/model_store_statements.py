@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from adfml_assets.in_database.model_store import ModelToStore
 
 
-def build_table(dialect: str, schema: str | None, table: str) -> sa.Table:
+def build_table(dialect: str, schema: str | None, table: str, *, is_pool: bool = False) -> sa.Table:
     """MLModels as statements see it; the constraints are in the shipped files.
 
     Args:
         dialect: `mssql`, `postgresql` or `sqlite`.
         schema: None: the connection's own.
+        is_pool: whether it is in a Synapse dedicated SQL pool.
     """
     import sqlalchemy as sa
 
@@ -33,17 +34,19 @@ def build_table(dialect: str, schema: str | None, table: str) -> sa.Table:
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("registered_at", sa.DateTime(), nullable=False),
         schema=schema,
-        info={"dialect": dialect},
+        info={"dialect": dialect, "is_pool": is_pool},
     )
 
 
-def lock(store: sa.Table, model: str) -> sa.Executable:
+def lock(store: sa.Table, model: str) -> sa.Executable | None:
     """What lets one writer at a time look at a name and change it, until the transaction ends.
 
-    It has to be the transaction's first statement.
+    It has to be the transaction's first statement. None: a pool has no such lock.
     """
     import sqlalchemy as sa
 
+    if store.info["is_pool"]:
+        return None
     dialect = store.info["dialect"]
     if dialect == "sqlite":
         # Its driver would begin with a lock for readers, and then fail instead of waiting.

@@ -78,6 +78,11 @@ class Platform:
     script_kinds: tuple[ModelKind, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_pool(self) -> bool:
+        """Whether it is a Synapse dedicated SQL pool, which enforces no key and locks no range."""
+        return self.edition == _DEDICATED_POOL
+
     def __str__(self) -> str:
         """Name and version."""
         return f"{self.name} {self.version}".strip()
@@ -203,7 +208,7 @@ def choose_way(
         if reason is None:
             return ChosenWay(declared, (f"Way {declared} is declared, and {platform} has it for this model.",))
         raise WayUnavailable(platform.name, declared, reason, _advise(possible, kind, platform))
-    passed_over = []
+    passed_over: list[str] = []
     for way in ways:
         reason = refused[way]
         if reason is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -274,3 +275,12 @@ def test_on_sql_server_the_statements_are_tsql() -> None:
     listed = compile_tsql(statements.list_all(table, None))
     assert isinstance(listed, exp.Select)
     assert "model_data" not in listed.named_selects
+
+
+def test_a_dedicated_pool_has_a_table_of_its_own_and_no_lock() -> None:
+    (text,) = read_statements("mssql", is_pool=True)
+    names = re.findall(r"(?m)^    (\w+) [a-z]", text)
+    table = statements.build_table("mssql", "dbo", "MLModels", is_pool=True)
+    assert names == [column.name for column in table.columns]
+    assert "WITH (DISTRIBUTION = ROUND_ROBIN, HEAP)" in text
+    assert statements.lock(table, "churn") is None
