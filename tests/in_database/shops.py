@@ -29,6 +29,23 @@ def open_shop(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         yield _connect(url.render_as_string(hide_password=False), monkeypatch)
 
 
+@contextmanager
+def open_customers(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """A database with 30 customers, half of them from the UK, and a view of ten."""
+    with open_shop(kind, request, monkeypatch) as opened:
+        with opened.begin() as connection:
+            connection.execute(sa.text('CREATE TABLE "Customers" ("Id" INTEGER, "Country" VARCHAR(9))'))
+            rows = [{"id": number, "country": "UK" if number % 2 else "a:b%"} for number in range(30)]
+            connection.execute(sa.text('INSERT INTO "Customers" VALUES (:id, :country)'), rows)
+            connection.execute(sa.text('CREATE VIEW waiting AS SELECT * FROM "Customers" WHERE "Id" < 10'))
+        yield opened
+
+
+def schema_of(engine: sa.Engine) -> str:
+    """The schema of its tables."""
+    return "main" if engine.dialect.name == "sqlite" else "public"
+
+
 def _connect(url: str, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
     monkeypatch.setenv("ADFML_SHOP_URL", url)
     return sa.create_engine(url, poolclass=sa.NullPool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPRegressor
 from skops import io
 from sqlalchemy.dialects import mssql
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
-from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
 from adfml_assets.in_database.advisor import MANY_TREES, Advice, Needs, advise
 from adfml_assets.in_database.estimators import load_estimator
@@ -31,23 +30,18 @@ from adfml_assets.in_database.facts import (
     read_model_facts,
     read_table_facts,
 )
-from adfml_assets.in_database.model_store import list_models
 from adfml_assets.in_database.platform import describe_dialect, describe_sql_server
 from adfml_assets.in_database.server_errors import CannotLoad, WrongModelBytes
-from adfml_cli.cli import app
-from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake
-from resources.manifest import FILE_NAME
-from resources.model_registry import VersionRecord
-from tests.in_database.shops import open_shop
+from tests.in_database.lake_models import BOOSTING, FEATURES, put_model
+from tests.in_database.shops import open_customers, schema_of
 
 MODEL = ModelFacts("churn", "3", "HistGradientBoostingRegressor", "skops", 90_000, 14, trees=73)
 TABLE = TableFacts("shop.dbo.Customers", 4_338, False, describe_dialect("postgresql", "16.2"))
 AZURE_SQL = replace(TABLE, platform=describe_sql_server(5, "12.0", installed=False, enabled=False))
 NO_SQL = "the model: MLPRegressor cannot be compiled to SQL"
-FEATURES = ["recency", "frequency"]
 
 
 def points_to(advice: Advice) -> dict[str, str]:
@@ -161,30 +155,6 @@ def test_a_models_class_is_read_from_its_algorithm(algorithm: str, expected: str
     assert replace(MODEL, algorithm=algorithm).model_class == expected
 
 
-def put_model(lake: Lake, version: str, estimator: Any, algorithm: str, **metadata: Any) -> bytes:
-    """A version in the lake, as a training job leaves it."""
-    random = np.random.default_rng(1)
-    rows = pd.DataFrame(random.normal(size=(80, 2)), columns=FEATURES)
-    content = io.dumps(estimator.fit(rows, rows["recency"] * 2 + 1))
-    folder = lake_layout.model_folder("churn", version)
-    known = {
-        "model": "churn",
-        "version": version,
-        "algorithm": algorithm,
-        "features": FEATURES,
-        "model_file": "model.skops",
-        "model_sha256": hashlib.sha256(content).hexdigest(),
-        "library_versions": {"scikit-learn": __import__("sklearn").__version__},
-    }
-    lake.write_bytes(f"{folder}/model.skops", content)
-    lake.write_bytes(f"{folder}/metadata.json", json.dumps({**known, **metadata}).encode())
-    lake.write_bytes(f"{folder}/{FILE_NAME}", b"{}")
-    return content
-
-
-BOOSTING = {"max_iter": 7, "min_samples_leaf": 5}
-
-
 @pytest.mark.parametrize(
     ("estimator", "algorithm", "obstacle"),
     [
@@ -253,19 +223,9 @@ def test_a_version_that_is_not_there_or_not_whole_is_said(lake: Lake) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A database with a table of 30 customers, half of them from the UK."""
-    with open_shop(request.param, request, monkeypatch) as opened:
-        with opened.begin() as connection:
-            connection.execute(sa.text('CREATE TABLE "Customers" ("Id" INTEGER, "Country" VARCHAR(9))'))
-            rows = [{"id": number, "country": "UK" if number % 2 else "a:b%"} for number in range(30)]
-            connection.execute(sa.text('INSERT INTO "Customers" VALUES (:id, :country)'), rows)
-            connection.execute(sa.text('CREATE VIEW waiting AS SELECT * FROM "Customers" WHERE "Id" < 10'))
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    with open_customers(request.param, request, monkeypatch) as opened:
         yield opened
-
-
-def schema_of(engine: sa.Engine) -> str:
-    return "main" if engine.dialect.name == "sqlite" else "public"
 
 
 def test_rows_of_tables_and_views_are_counted(databases: Databases, engine: sa.Engine) -> None:
@@ -297,108 +257,3 @@ def test_on_sql_server_more_than_two_billion_rows_are_counted() -> None:
     tree = sqlglot.parse_one(text, read="tsql")
     assert tree.find(sqlglot.exp.Count).args["big_int"] is True
     assert tree.find(sqlglot.exp.Table).name == "Or]ders"
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
-
-
-@pytest.fixture
-def registered(lake: Lake, control: ControlDatabase) -> ControlDatabase:
-    """Version 1 is champion, 2 was refused."""
-    for version, verdict in (("1", "passed"), ("2", "refused")):
-        content = put_model(lake, version, HistGradientBoostingRegressor(**BOOSTING), "HistGradientBoostingRegressor")
-        digest = hashlib.sha256(content).hexdigest()
-        control.models.register(VersionRecord("churn", version, "run", "model.skops", digest, "f" * 64))
-        control.models.judge("churn", version, verdict, "mae is 13.5.", None)  # type: ignore[arg-type]
-    control.models.promote("churn", "1", "gate", "first")
-    return control
-
-
-def test_advise_prints_the_table_and_what_to_declare(registered: ControlDatabase, engine: sa.Engine) -> None:
-    table = f"shop.{schema_of(engine)}.Customers"
-    result = call("advise", "--model", "churn", "--table", table)
-    assert result.exit_code == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert lines[0].startswith(f"Model churn version 1, table {table} on ")
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    shown = {row[0]: row[1] for row in cells if row[0]}
-    assert shown["rows decides"] == "in the database"
-    assert set(shown) == {"data movement", "server", "compute", "model", "latency", "rows decides"}
-    assert lines[-1] == "Run it in the database: engine: {service: in_database, way: compiled}."
-
-
-def test_advise_as_json_has_the_facts_and_the_reasons(registered: ControlDatabase, engine: sa.Engine) -> None:
-    table = f"shop.{schema_of(engine)}.Customers"
-    arguments = ("--model", "churn", "--version", "2", "--table", table, "--compute", "gpu", "--json")
-    found = json.loads(call("advise", *arguments).stdout)
-    assert (found["where"], found["engine"], found["decided_by"]) == ("external", "azure_ml_batch", "compute")
-    assert (found["model"]["version"], found["model"]["model_class"]) == ("2", "ensemble")
-    assert (found["table"]["rows"], found["table"]["is_estimate"]) == (30, False)
-    kept = json.loads(call("advise", *arguments, "--data-may-not-leave").stdout)
-    assert (kept["where"], kept["way"], kept["decided_by"]) == ("in_database", "compiled", "data movement")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--table", "Customers"), "'Customers' names no table: expected database.schema.table"),
-        (("--table", "shop.main.Customers", "--latency", "soon"), "--latency is 'soon': expected batch, realtime."),
-        (("--table", "shop.main.Nothing"), "There is no table 'Nothing' in database 'shop'"),
-    ],
-)
-def test_advise_says_what_it_cannot_know(
-    registered: ControlDatabase,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    message: str,
-) -> None:
-    with open_shop("sqlite", request, monkeypatch):
-        result = call("advise", "--model", "churn", *arguments)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(message)
-
-
-def test_advise_takes_the_newest_version_where_there_is_no_champion(
-    lake: Lake, control: ControlDatabase, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for version in ("9", "10"):
-        put_model(lake, version, LinearRegression(), "LinearRegression")
-    with open_shop("sqlite", request, monkeypatch) as engine:
-        with engine.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE T (a INTEGER)"))
-        assert "Model churn version 10," in call("advise", "--model", "churn", "--table", "shop.main.T").stdout
-        result = call("advise", "--model", "sales", "--table", "shop.main.T")
-    assert result.stderr == "Model 'sales' has no version in the lake: train one, or check the name.\n"
-
-
-def test_a_version_is_registered_once_and_a_refused_one_only_by_force(
-    registered: ControlDatabase, databases: Databases, engine: sa.Engine
-) -> None:
-    missing = call("register-model", "churn", "1", "--database", "shop")
-    assert (missing.exit_code, "has no table MLModels" in missing.stderr) == (1, True)
-    first = call("register-model", "churn", "1", "--database", "shop", "--create-table")
-    assert first.exit_code == 0, first.stderr
-    assert "Version 1 of model churn is in shop.MLModels:" in first.stdout
-    assert "It is the active one." in first.stdout
-    refused = call("register-model", "churn", "2", "--database", "shop")
-    assert refused.exit_code == 1
-    assert "Version 2 of model churn is refused (mae is 13.5.): it is not made active in shop." in refused.stderr
-    beside = call("register-model", "churn", "2", "--database", "shop", "--inactive")
-    assert "It is not active; version 1 is." in beside.stdout
-    forced = call("register-model", "churn", "2", "--database", "shop", "--force")
-    assert "It is the active one (before: version 1)." in forced.stdout
-    found = list_models(databases, "shop", None, "MLModels")
-    assert {one.version: one.is_active for one in found} == {"1": False, "2": True}
-
-
-def test_a_version_that_nobody_registered_or_whose_file_was_changed_is_not_stored(
-    registered: ControlDatabase, lake: Lake, databases: Databases, engine: sa.Engine
-) -> None:
-    unknown = call("register-model", "churn", "7", "--database", "shop", "--create-table")
-    assert unknown.stderr.startswith("Model churn has no version '7' in the registry (it has: 2, 1).")
-    lake.write_bytes(f"{lake_layout.model_folder('churn', '1')}/model.skops", b"another")
-    changed = call("register-model", "churn", "1", "--database", "shop", "--create-table")
-    assert changed.stderr.startswith("Model churn version 1: its SHA-256 is")
-    assert list_models(databases, "shop", None, "MLModels") == []
