@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adfml_assets.in_database.plan import ScoringPlan
 from adfml_assets.in_database.scoring_errors import ScoresMissing
@@ -23,8 +23,9 @@ from adfml_assets.in_database.scoring_statements import (
     stage_scores,
 )
 from adfml_assets.in_database.server_scoring import build_statement
+from adfml_assets.scoring.write_back import SNAPSHOT_DATE, describe_target
 from adfml_assets.write_back.sqlite import CACHE_KB
-from adfml_assets.write_back.target import OpenedTarget, Target, open_target, reflect_table
+from adfml_assets.write_back.target import OpenedTarget, open_target, reflect_table
 from adfml_assets.write_back.upsert import upsert_staged
 from adfml_assets.write_back.written import Written
 from resources.control import lost_to_another
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 TRIES = 5
 """How often a transaction is run that the server ended to let another one through."""
 
-_SNAPSHOT = "SnapshotDate"
 _MEMORY = "64MB"
 
 
@@ -79,7 +79,9 @@ def write_scores(databases: Databases, plan: ScoringPlan) -> Done:
     )
     def run() -> Done:
         with databases.connect(plan.spec.target.database) as connection, _prepared(connection):
-            opened = open_target(connection, describe_target(plan), find_kinds(plan.source.key_type))
+            where = plan.spec.target
+            target = describe_target(where.database, where.schema, where.table, where.keys)
+            opened = open_target(connection, target, find_kinds(plan.source.key_type))
             with connection.begin():
                 if connection.dialect.name == "sqlite":
                     # Its driver would begin at the first row only: a table made before that outlives a run that fails.
@@ -87,24 +89,6 @@ def write_scores(databases: Databases, plan: ScoringPlan) -> Done:
                 return _score_and_write(connection, plan, opened)
 
     return run()
-
-
-def describe_target(plan: ScoringPlan) -> Target:
-    """Where the scores go, with the types of a table that is made."""
-    import sqlalchemy as sa
-
-    target = plan.spec.target
-    texts = {"ModelName": 200, "ModelVersion": 60, "ModelAlias": 60}
-    types: dict[str, sa.types.TypeEngine[Any]] = {name: sa.String(length) for name, length in texts.items()}
-    return Target(
-        target.database,
-        target.schema,
-        target.table,
-        target.keys,
-        newer=_SNAPSHOT,
-        types=types,
-        optional=frozenset({"FeatureSnapshot"}),
-    )
 
 
 def find_kinds(key: pa.DataType) -> dict[str, pa.DataType]:
@@ -118,7 +102,7 @@ def find_kinds(key: pa.DataType) -> dict[str, pa.DataType]:
     text = pa.string()
     kinds = {RECORD_ID: pa.int64() if pa.types.is_integer(key) else text, "Score": pa.float64()}
     kinds |= dict.fromkeys(("ModelName", "ModelVersion", "ModelAlias"), text)
-    return {**kinds, "ScoredAt": pa.timestamp("us", "UTC"), "FeatureSnapshot": pa.date32(), _SNAPSHOT: pa.date32()}
+    return {**kinds, "ScoredAt": pa.timestamp("us", "UTC"), "FeatureSnapshot": pa.date32(), SNAPSHOT_DATE: pa.date32()}
 
 
 @contextmanager
@@ -195,7 +179,7 @@ def _write(connection: Connection, plan: ScoringPlan, target: sa.Table, staging:
     if connection.execute(find_written(target, spec.model, plan.day)).scalar_one():
         marked += _mark(connection, plan, staging, unset_only=True)
         unchanged = connection.execute(drop_unchanged(target, staging, values, keys)).rowcount
-    written = upsert_staged(connection, target, staging, keys, values=values, newer=_SNAPSHOT)
+    written = upsert_staged(connection, target, staging, keys, values=values, newer=SNAPSHOT_DATE)
     marked += _mark(connection, plan, staging)
     return written.add(Written(unchanged, unchanged=unchanged, marked=marked))
 
