@@ -107,14 +107,14 @@ class KeyMissing(AdfmlError):
 class WrongDate(AdfmlError):
     """A definition gave rows of a feature date that was not asked for, or of an event after the cut."""
 
-    def __init__(self, feature_set: str, column: str, found: str, latest: str) -> None:
+    def __init__(self, feature_set: str, column: str, found: str, expected: str) -> None:
         self.feature_set = feature_set
         self.column = column
         self.found = found
-        self.latest = latest
+        self.expected = expected
         super().__init__(
-            f"Feature set {feature_set}: the result has {column} {found}, after {latest}, the last that was asked for. "
-            "Take it from the tables and `feature_dates` as they are given."
+            f"Feature set {feature_set}: the result has {column} {found}; expected {expected}. Take it from the tables "
+            "and `feature_dates` as they are given."
         )
 
 

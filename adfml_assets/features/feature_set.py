@@ -136,7 +136,7 @@ def build_features(
     """
     plan = plan_features(lake, spec, partitions, day)
     schema = plan.statement.schema
-    summary = Summary(spec, schema, plan.before)
+    summary = Summary(spec, schema, plan.before, plan.dates)
     options = ParquetOptions(compression=lake.compression, file_bytes=_ONE_FILE)  # type: ignore[arg-type]  # checked there
     with (
         closing(run_statement(lake, plan)) as parts,

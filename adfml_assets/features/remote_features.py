@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
@@ -103,7 +103,8 @@ def collect_features(
     folder = lake_layout.features_folder(spec.name, day)
     path = f"{folder}/{FILE}"
     _require_schema(lake, path, schema)
-    summary = Summary(spec, schema, datetime.fromisoformat(given["before"]))
+    dates = [date.fromisoformat(day) for day in given["facts"]["feature_dates"]] if spec.rows != "event" else None
+    summary = Summary(spec, schema, datetime.fromisoformat(given["before"]), dates)
     with open_register(spec, schema) as keys:
         for batch in lake.iter_batches(path):
             batch = batch.cast(schema)

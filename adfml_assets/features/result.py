@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.features.definition import FeatureSetSpec
@@ -42,17 +43,19 @@ class Summary:
         categories: category column -> category -> count of all rows.
     """
 
-    def __init__(self, spec: FeatureSetSpec, schema: pa.Schema, latest: datetime) -> None:
+    def __init__(self, spec: FeatureSetSpec, schema: pa.Schema, latest: datetime, dates: Sequence[date] | None) -> None:
         """Begin with nothing.
 
         Args:
-            latest: nothing may be of this moment or later; with time zone UTC.
+            latest: no event may be of this moment or later; with time zone UTC.
+            dates: the feature dates that were asked for; None: rows are events.
         """
         self.rows = 0
         self.missing = dict.fromkeys(schema.names[2:], 0)
         self.categories: dict[str, Counter[str]] = {name: Counter() for name in list_category_columns(schema)}
         self._spec = spec
         self._latest = latest
+        self._dates = dates
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch of the schema.
@@ -82,15 +85,16 @@ class Summary:
         import pyarrow.compute as pc
 
         times = batch.column(self._spec.time)
-        if not batch.num_rows:
-            return
-        newest: Any = pc.max(times)
-        zone = getattr(times.type, "tz", None)
-        limit = pa.scalar(self._latest if zone else self._latest.astimezone(UTC).replace(tzinfo=None))
-        if pa.types.is_date(times.type):
-            newest, limit = newest.cast(pa.timestamp("us")), limit.cast(pa.timestamp("us"))
-        if newest.as_py() >= limit.as_py():
-            raise WrongDate(self._spec.name, self._spec.time, str(pc.max(times).as_py()), str(limit.as_py()))
+        if self._dates is not None:
+            wrong = times.filter(pc.invert(pc.is_in(times, pa.array(self._dates, times.type))))
+            expected = f"one of {', '.join(map(str, self._dates))}"
+        else:
+            zone = getattr(times.type, "tz", None)
+            limit = self._latest if zone else self._latest.astimezone(UTC).replace(tzinfo=None)
+            wrong = times.filter(pc.greater_equal(times, pa.scalar(limit, times.type)))
+            expected = f"before {limit}"
+        if len(wrong):
+            raise WrongDate(self._spec.name, self._spec.time, str(pc.max(wrong).as_py()), expected)
 
     @property
     def facts(self) -> dict[str, Any]:

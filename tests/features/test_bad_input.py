@@ -138,7 +138,11 @@ def test_what_cannot_be_is_said(shop: Shop, spec: Any, error: type[Exception], m
             r"rows repeat a \(Customer, feature_date\) that another row has",
         ),
         (orders_only("nobody"), KeyMissing, "rows of the result have no Customer"),
-        (orders_only("tomorrow"), WrongDate, "the result has feature_date 2026-03-11, after 2026-03-11 00:00:00"),
+        (
+            orders_only("tomorrow"),
+            WrongDate,
+            "the result has feature_date 2026-03-11; expected one of 2026-02-18, 2026-02-28, 2026-03-10",
+        ),
     ],
 )
 def test_rows_that_cannot_be_leave_the_features_before_them(
@@ -198,3 +202,10 @@ def test_a_name_is_looked_for_as_it_is_written(shop: Shop) -> None:
         tables={"orders": TableRef("shop.main.Orders", "am `Tag`")},
     )
     assert [row["n"] for row in shop.build_rows(spec)] == [1, 1, 1]
+
+
+def test_an_event_after_the_cut_is_refused(shop: Shop) -> None:
+    sql = "SELECT OrderId, OrderedAt + INTERVAL 400 DAY AS OrderedAt FROM orders"
+    spec = by_sql(sql, key="OrderId", rows="event", event_time="OrderedAt", count=0)
+    with pytest.raises(WrongDate, match=r"the result has OrderedAt 2027-.*; expected before 2026-03-11 00:00:00"):
+        shop.build(spec)
