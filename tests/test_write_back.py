@@ -13,7 +13,8 @@ from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
 from adfml_assets.metadata import describe_partition
 from adfml_assets.scoring.scores import replace_scores, verify_scores, write_no_scores
-from adfml_assets.scoring.write_back import DuplicateKeys, write_back
+from adfml_assets.scoring.write_back import describe_target, write_scores
+from adfml_assets.write_back.errors import DuplicateKeys, TargetInvalid
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake
@@ -115,7 +116,8 @@ def test_scores_that_are_replaced_are_not_vouched_for_until_they_are_verified(la
 
 
 def write(databases: Databases, table: pa.Table, day: str = TODAY, keys: tuple[str, ...] = ("RecordId",)) -> Any:
-    return write_back(databases, "shop", "main", "Predictions", keys, table, day)
+    target = describe_target("shop", "main", "Predictions", keys)
+    return write_scores(databases, target, table.schema, iter(table.to_batches()), day)
 
 
 def read(shop: sqlite3.Connection) -> list[Any]:
@@ -165,9 +167,9 @@ def test_duplicate_keys_write_nothing(databases: Databases, shop: sqlite3.Connec
 
 
 def test_a_missing_key_column_is_named(databases: Databases, shop: sqlite3.Connection) -> None:
-    with pytest.raises(NotFound, match=r"no column 'CustomerId' in the scores.*It has: FeatureSnapshot, ModelAlias"):
+    with pytest.raises(NotFound, match=r"no column 'CustomerId' in the rows.*It has: FeatureSnapshot, ModelAlias"):
         write(databases, scores([1]), keys=("CustomerId",))
     shop.execute("CREATE TABLE Predictions (RecordId INTEGER, Value REAL)")
     shop.commit()
-    with pytest.raises(NotFound, match=r"no column 'Score' in table main.Predictions. It has: RecordId, Value"):
+    with pytest.raises(TargetInvalid, match=r"shop.main.Predictions cannot take the rows(.|\n)*no column Score"):
         write(databases, scores([1]))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from adfml_assets.anomalies.errors import DetectionError
 from adfml_assets.anomalies.results import FILE, TIMESTAMP, build_interpretation
-from adfml_assets.scoring.write_back import BATCH_ROWS, WrittenBack, make_staging
+from adfml_assets.write_back.run import Rows, write_partition
+from adfml_assets.write_back.target import Target
+from adfml_assets.write_back.written import Written
 from resources.database import Databases
-from resources.errors import NotFound
 from resources.lake import Lake
 from resources.manifest import Manifest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import sqlalchemy as sa
     from sqlalchemy import Connection
 
+SNAPSHOT_DATE = "SnapshotDate"
 WhichRows = Literal["all", "anomalies"]
 RESERVED = (
     "Detector",
@@ -29,9 +33,11 @@ RESERVED = (
     "Contributors",
     "ModelVersion",
     "DetectedAt",
-    "SnapshotDate",
+    SNAPSHOT_DATE,
 )
 """The columns besides the timestamp and `by`, which have their own names."""
+
+_BATCH_ROWS = 20_000
 
 
 class OtherKey(DetectionError):
@@ -58,7 +64,7 @@ def write_back_anomalies(
     folder: str,
     manifest: Manifest,
     which: WhichRows,
-) -> WrittenBack:
+) -> Written:
     """Put a partition's rows in place of those of its window; writing it twice changes nothing.
 
     The table is made where it does not exist: Detector, the `by` and timestamp columns under their own names,
@@ -71,107 +77,73 @@ def write_back_anomalies(
         which: all rows, or only anomalies.
 
     Returns:
-        The rows of the partition that are to be written, and those that were left as a newer partition has them.
+        The rows of the partition that are to be written, and what became of them.
 
     Raises:
-        NotFound: the table lacks a column.
+        TargetInvalid: the table lacks a column, or has one of another kind.
         OtherKey: its primary key is another one.
     """
     import sqlalchemy as sa
 
-    facts = manifest.facts
-    detector, moment, by = str(facts["detector"]), str(facts["timestamp"]), facts["by"]
-    day = date.fromisoformat(manifest.partition)
-    begin, end = (_at_midnight(str(facts[name])) for name in ("checked_from", "checked_before"))
-    with databases.connect(database) as connection, connection.begin():
-        target = _open_target(connection, schema, table, moment, by, manifest)
-        own = sa.and_(target.c.Detector == detector, target.c[moment] >= begin, target.c[moment] < end)
-        connection.execute(target.delete().where(own, target.c.SnapshotDate <= day))
-        keys = [name for name in ("Detector", by, moment) if name]
-        names = list(_columns(moment, by, manifest))
-        staging = make_staging(connection, target, names)
-        rows = 0
-        for records in _to_records(lake, f"{folder}/{FILE}", manifest, which):
-            connection.execute(staging.insert(), records)
-            rows += len(records)
-        match = sa.and_(*(target.c[key] == staging.c[key] for key in keys))
-        kept = connection.execute(staging.delete().where(sa.exists().where(match))).rowcount
-        connection.execute(target.insert().from_select(names, sa.select(staging)))
-        staging.drop(connection)
-    return WrittenBack(rows, kept)
-
-
-def _open_target(
-    connection: Connection, schema: str | None, table: str, moment: str, by: str | None, manifest: Manifest
-) -> sa.Table:
-    import sqlalchemy as sa
-
-    columns = _columns(moment, by, manifest)
-    keys = tuple(name for name in ("Detector", by, moment) if name)
-    if not sa.inspect(connection).has_table(table, schema=schema):
-        made = [
-            sa.Column(name, kind, primary_key=name in keys, autoincrement=False, nullable=name == "Contributors")
-            for name, kind in columns.items()
-        ]
-        sa.Table(table, sa.MetaData(), *made, schema=schema).create(connection)
-    target = sa.Table(table, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
-    for name in columns:
-        if name not in target.columns:
-            raise NotFound("column", name, f"table {target.fullname}", target.columns.keys())
-    found = tuple(column.name for column in target.primary_key)
-    if set(found) != set(keys):
-        raise OtherKey(target.fullname, keys, found)
-    return target
-
-
-def _columns(moment: str, by: str | None, manifest: Manifest) -> dict[str, sa.types.TypeEngine[Any]]:
-    import sqlalchemy as sa
-    from sqlalchemy.dialects.mssql import DATETIME2
-
-    types = {column.name: column.type for column in manifest.columns}
-    # SQL Server's plain DATETIME has 3 milliseconds: two readings would become one.
-    exact = sa.DateTime().with_variant(DATETIME2(6), "mssql")  # type: ignore[no-untyped-call]
-    group: sa.types.TypeEngine[Any] = sa.BigInteger() if by and "int" in types[by] else sa.Unicode(200)
-    return {
-        "Detector": sa.Unicode(100),
-        **({by: group} if by else {}),
-        moment: exact,
-        "IsAnomaly": sa.Boolean(),
-        "Severity": sa.Float(53),
-        "Score": sa.Float(53),
-        "Threshold": sa.Float(53),
-        "Contributors": sa.UnicodeText(),
-        "ModelVersion": sa.Unicode(60),
-        "DetectedAt": exact,
-        "SnapshotDate": sa.Date(),
+    moment, by = str(manifest.facts["timestamp"]), manifest.facts["by"]
+    types: dict[str, sa.types.TypeEngine[Any]] = {"Detector": sa.Unicode(100), "ModelVersion": sa.Unicode(60)}
+    target = Target(database, schema, table, _list_keys(moment, by), newer=SNAPSHOT_DATE, types=types)
+    rows = _build_schema(moment, by, manifest)
+    constants = {
+        "Detector": str(manifest.facts["detector"]),
+        "DetectedAt": manifest.written_at,
+        SNAPSHOT_DATE: date.fromisoformat(manifest.partition),
     }
+    batches = _to_batches(lake, f"{folder}/{FILE}", manifest, which, rows)
+    given = Rows(rows, batches, {name: name for name in rows.names}, constants)
+    return write_partition(databases, target, given, clear=partial(_clear_window, manifest=manifest))
 
 
-def _to_records(lake: Lake, path: str, manifest: Manifest, which: WhichRows) -> Iterator[list[dict[str, Any]]]:
+def _clear_window(connection: Connection, target: sa.Table, staging: sa.Table, manifest: Manifest) -> None:
+    """Take away what the window had and has no more: a row that is an anomaly no longer, or whose reading is gone."""
+    import sqlalchemy as sa
+
+    facts = manifest.facts
+    moment, by = str(facts["timestamp"]), facts["by"]
+    found = tuple(column.name for column in target.primary_key)
+    if set(found) != set(_list_keys(moment, by)):
+        raise OtherKey(target.fullname, _list_keys(moment, by), found)
+    begin, end = (_at_midnight(str(facts[name])) for name in ("checked_from", "checked_before"))
+    own = (target.c.Detector == str(facts["detector"]), target.c[moment] >= begin, target.c[moment] < end)
+    day = date.fromisoformat(manifest.partition)
+    there = sa.exists().where(*(target.c[name] == staging.c[name] for name in (by, moment) if name)).correlate(target)
+    connection.execute(target.delete().where(*own, target.c[SNAPSHOT_DATE] <= day, ~there))
+
+
+def _list_keys(moment: str, by: str | None) -> tuple[str, ...]:
+    return tuple(name for name in ("Detector", by, moment) if name)
+
+
+def _build_schema(moment: str, by: str | None, manifest: Manifest) -> pa.Schema:
+    import pyarrow as pa
+
+    given = {column.name: column.type for column in manifest.columns}
+    fields = [(by, pa.int64() if "int" in given[by] else pa.string())] if by else []
+    fields += [(moment, pa.timestamp("us", "UTC")), ("IsAnomaly", pa.bool_())]
+    fields += [(name, pa.float64()) for name in ("Severity", "Score", "Threshold")]
+    return pa.schema([*fields, ("Contributors", pa.string()), ("ModelVersion", pa.string())])
+
+
+def _to_batches(
+    lake: Lake, path: str, manifest: Manifest, which: WhichRows, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    day = date.fromisoformat(manifest.partition)
-    detected_at = manifest.written_at.astimezone(UTC).replace(tzinfo=None)
     moment, by = str(manifest.facts["timestamp"]), manifest.facts["by"]
-    for batch in lake.iter_batches(path, batch_rows=BATCH_ROWS):
+    sources = {moment: TIMESTAMP, "IsAnomaly": "is_anomaly", "Severity": "severity", "Score": "score"}
+    sources |= {"Threshold": "threshold", "ModelVersion": "model_version", **({by: by} if by else {})}
+    for batch in lake.iter_batches(path, batch_rows=_BATCH_ROWS):
         chosen = batch.filter(pc.field("is_anomaly")) if which == "anomalies" else batch
-        if chosen.num_rows:
-            yield [
-                {
-                    "Detector": str(manifest.facts["detector"]),
-                    **({by: row[by]} if by else {}),
-                    moment: row[TIMESTAMP].replace(tzinfo=None),
-                    "IsAnomaly": row["is_anomaly"],
-                    "Severity": row["severity"],
-                    "Score": row["score"],
-                    "Threshold": row["threshold"],
-                    "Contributors": _to_json(row["contributors"]),
-                    "ModelVersion": row["model_version"],
-                    "DetectedAt": detected_at,
-                    "SnapshotDate": day,
-                }
-                for row in chosen.to_pylist()
-            ]
+        columns = {name: chosen.column(source) for name, source in sources.items()}
+        columns["Contributors"] = pa.array(map(_to_json, chosen.column("contributors").to_pylist()), pa.string())
+        arrays = [columns[field.name].cast(field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _to_json(contributors: list[dict[str, Any]]) -> str | None:

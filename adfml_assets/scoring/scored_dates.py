@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adfml_assets.scoring.errors import ScoredDateInvalid
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from adfml_assets.scoring.source_rows import SourceSpec
 from adfml_assets.scoring.update_rows import reflect_table
-from adfml_assets.scoring.write_back import BATCH_ROWS, make_staging
+from adfml_assets.write_back.scored_rows import ScoredRows, mark_rows
+from resources.database import Databases
 from resources.errors import NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import sqlalchemy as sa
-    from sqlalchemy import Connection
+
+SCORED_AT = "scored_at"
 
 
-def mark_scored(connection: Connection, spec: SourceSpec, scores: pa.Table) -> int:
-    """Set `scored_date` of the rows that were scored, within the caller's transaction.
+def describe_rows(databases: Databases, spec: SourceSpec) -> ScoredRows | None:
+    """The rows that get `scored_date` with their scores; None: none do.
 
-    A row that has a date already keeps it where that is not earlier: a second call changes nothing, and an older day's
-    scores take nothing from a newer one's.
-
-    Args:
-        scores: RecordId is the source's key, scored_at what it is set to (UTC; in a date column its day).
-
-    Returns:
-        How many rows of the table were changed.
+    A row that has a date already keeps it where that is not earlier: written twice nothing changes, and an older day's
+    scores take nothing from a newer one's. The date is the row's scored_at (UTC; in a date column its day).
 
     Raises:
         NotFound: there is no such table or column.
@@ -37,35 +31,25 @@ def mark_scored(connection: Connection, spec: SourceSpec, scores: pa.Table) -> i
     """
     import sqlalchemy as sa
 
-    if spec.scored_date is None or scores.num_rows == 0:
-        return 0
-    target = reflect_table(connection, spec.database, spec.schema, spec.table)
+    if spec.scored_date is None:
+        return None
+    with databases.connect(spec.database) as connection:
+        target = reflect_table(connection, spec.database, spec.schema, spec.table)
     for name in (spec.key, spec.scored_date):
         if name not in target.columns:
             raise NotFound("column", name, f"table {target.fullname}", target.columns.keys())
-    date_column = target.c[spec.scored_date]
-    if not isinstance(date_column.type, (sa.Date, sa.DateTime)):
-        raise ScoredDateInvalid(spec.full_name, spec.scored_date, str(date_column.type))
-    staging = make_staging(connection, target, [spec.key, spec.scored_date])
-    for rows in _to_rows(scores, spec.key, date_column):
-        connection.execute(staging.insert(), rows)
-    new = staging.c[spec.scored_date]
-    older = sa.or_(date_column.is_(None), date_column < new)
-    update = target.update().values({spec.scored_date: new}).where(target.c[spec.key] == staging.c[spec.key], older)
-    count = connection.execute(update).rowcount
-    staging.drop(connection)
-    return count
+    column = target.c[spec.scored_date]
+    if not isinstance(column.type, (sa.Date, sa.DateTime)):
+        raise ScoredDateInvalid(spec.full_name, spec.scored_date, str(column.type))
+    return ScoredRows(spec.schema, spec.table, spec.key, spec.scored_date, RECORD_ID, SCORED_AT)
 
 
-def _to_rows(scores: pa.Table, key: str, column: sa.Column[Any]) -> Iterator[list[dict[str, Any]]]:
-    import sqlalchemy as sa
+def mark_scored(
+    databases: Databases, spec: SourceSpec, rows: ScoredRows, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> int:
+    """Set the dates of rows in another database than their scores. Returns how many rows were changed.
 
-    is_day = isinstance(column.type, sa.Date)
-    has_zone = isinstance(column.type, sa.DateTime) and column.type.timezone
-
-    def convert(moment: datetime) -> Any:
-        moment = moment.astimezone(UTC)
-        return moment.date() if is_day else moment if has_zone else moment.replace(tzinfo=None)
-
-    for batch in scores.select([RECORD_ID, "scored_at"]).to_batches(max_chunksize=BATCH_ROWS):
-        yield [{key: row[RECORD_ID], str(column.name): convert(row["scored_at"])} for row in batch.to_pylist()]
+    Args:
+        batches: scores; RecordId is the source's key.
+    """
+    return mark_rows(databases, spec.database, rows, schema, batches)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from adfml_assets.scoring.write_back import BATCH_ROWS, make_staging, require_unique
+from adfml_assets.write_back.staging import INSERT_ROWS, make_staging
+from adfml_assets.write_back.upsert import require_unique
 from resources.database import Databases, require_table
 from resources.errors import NotFound
 
@@ -88,7 +89,7 @@ def update_in(
     staging = make_staging(connection, target, rows.column_names)
     for values in _to_rows(rows, target):
         connection.execute(staging.insert(), values)
-    require_unique(connection, staging, keys, target.fullname)
+    require_unique(connection, staging, {key: staging.c[key] for key in keys}, target.fullname)
     match = [target.c[key] == staging.c[key] for key in keys]
     unchanged = [target.c[name] == _build_literal(target.c[name], value) for name, value in (only or {}).items()]
     update = target.update().values({name: staging.c[name] for name in changed}).where(*match, *unchanged)
@@ -106,7 +107,7 @@ def _build_literal(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
 
 def _to_rows(rows: pa.Table, target: sa.Table) -> Iterator[list[dict[str, Any]]]:
     converters = {name: convert for name in rows.column_names if (convert := _find_converter(target.c[name]))}
-    for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+    for batch in rows.to_batches(max_chunksize=INSERT_ROWS):
         values = batch.to_pylist()
         for row in values if converters else ():
             for name, convert in converters.items():

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adfml_assets.write_back import progress
 from adfml_assets.write_back.errors import Superseded
@@ -19,6 +20,7 @@ from adfml_assets.write_back.staging import open_staging
 from adfml_assets.write_back.target import OpenedTarget, Target, open_target
 from adfml_assets.write_back.upsert import Upsert, require_unique, run_upsert
 from adfml_assets.write_back.written import Written
+from resources.control import lost_to_another
 from resources.database import Databases
 from resources.errors import NotFound
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 Clear = Callable[["Connection", "sa.Table", "sa.Table"], None]
 """Takes away what the partition had before and has no more, given the connection, the target and the staged rows."""
+
+
+_Result = TypeVar("_Result")
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def write_partition(
         connection = stack.enter_context(databases.connect(target.database))
         plan = _plan(connection, target, rows, ordered.schema, mark, exact)
         if target.batch_rows is None:
-            written = _write_whole(connection, plan, ordered, clear)
+            written = _retry(lambda: _write_whole(connection, plan, ordered, clear))
         else:
             assert of is not None  # noqa: S101 - looked at above
             digest = _build_digest(of, plan)
@@ -189,20 +195,45 @@ def _write_batches(connection: Connection, plan: _Plan, rows: SortedRows, of: Pa
     at = progress.begin(connection, schema, of)
     resumed = at.rows_done
     while at.rows_done < rows.count:
-        stop = min(at.rows_done + batch_rows, rows.count)
-        with plan.stage(connection, plan.convert(rows.read(at.rows_done, stop))) as staging:
-            mine = progress.claim(connection, schema, of, at.rows_done, stop)
-            if mine:
-                batch = plan.write(connection, staging, stop - at.rows_done)
-                at = Progress(stop, at.written.add(batch))
-                progress.note(connection, schema, of, batch)
-                if stop == rows.count:
-                    progress.end(connection, schema, of)
-        if not mine:
-            # Another run writes the same partition: what it has done need not be done again.
-            before, at = at.rows_done, _catch_up(connection, plan, of, at)
-            resumed += max(at.rows_done - before, 0)
+        start, stop = at.rows_done, min(at.rows_done + batch_rows, rows.count)
+        batch = _retry(partial(_write_batch, connection, plan, rows, of, start, stop))
+        if batch is not None:
+            at = Progress(stop, at.written.add(batch))
+        else:
+            at = _catch_up(connection, plan, of, at)
+            resumed += max(at.rows_done - start, 0)
     return replace(at.written, rows=rows.count, resumed=resumed)
+
+
+def _write_batch(
+    connection: Connection, plan: _Plan, rows: SortedRows, of: Partition, start: int, stop: int
+) -> Written | None:
+    """Write the rows from `start` up to before `stop`; None: another run has written them meanwhile."""
+    schema = plan.target.schema
+    with plan.stage(connection, plan.convert(rows.read(start, stop))) as staging:
+        if not progress.claim(connection, schema, of, start, stop):
+            return None
+        written = plan.write(connection, staging, stop - start)
+        if stop < rows.count:
+            progress.note(connection, schema, of, written)
+        else:
+            progress.end(connection, schema, of)
+        return written
+
+
+def _retry(write: Callable[[], _Result]) -> _Result:
+    """Run a transaction again that the server ended to let another one through."""
+    import sqlalchemy as sa
+    import tenacity
+
+    again = tenacity.Retrying(
+        # A rule of the table that refuses rows does so again.
+        retry=tenacity.retry_if_exception(lambda e: lost_to_another(e) and not isinstance(e, sa.exc.IntegrityError)),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+        stop=tenacity.stop_after_attempt(_TRIES),
+        reraise=True,
+    )
+    return again(write)
 
 
 def _catch_up(connection: Connection, plan: _Plan, of: Partition, at: Progress) -> Progress:

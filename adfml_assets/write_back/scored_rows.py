@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adfml_assets.write_back.staged_columns import StagedColumn, plan_column
+from adfml_assets.write_back.staged_columns import StagedColumn, conform, plan_column
+from adfml_assets.write_back.staging import open_staging
 from adfml_assets.write_back.target import reflect_table
+from resources.database import Databases
 from resources.errors import NotFound
 
 if TYPE_CHECKING:
@@ -79,7 +82,30 @@ def plan_marking(connection: Connection, rows: ScoredRows, schema: pa.Schema) ->
     return Marking(table, rows.key, rows.column, (planned[0], planned[1]))
 
 
-def _take(staged: sa.Column, planned: StagedColumn) -> sa.ColumnElement:
+def mark_rows(
+    databases: Databases, database: str, rows: ScoredRows, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> int:
+    """Set the dates of rows that are in another database than their scores, in a transaction of its own.
+
+    Args:
+        schema: of the batches.
+        batches: of all rows.
+
+    Returns:
+        How many rows were changed.
+
+    Raises:
+        NotFound: the table does not have these columns. Unreachable: the database does not answer.
+    """
+    with databases.connect(database) as connection:
+        with connection.begin():
+            marking = plan_marking(connection, rows, schema)
+        converted = conform(batches, marking.columns, f"{database}.{marking.table.fullname}", [rows.key_from])
+        with open_staging(connection, marking.columns, converted, rows.schema) as staging:
+            return marking.run(connection, staging)
+
+
+def _take(staged: sa.Column[Any], planned: StagedColumn) -> sa.ColumnElement[Any]:
     import sqlalchemy as sa
 
     return sa.cast(staged, planned.cast) if planned.cast is not None else staged

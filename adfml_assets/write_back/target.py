@@ -92,7 +92,7 @@ def open_target(connection: Connection, target: Target, kinds: Mapping[str, pa.D
             name for name in kinds if name in target.optional - set(target.keys) and name not in table.columns
         )
         written = {name: kind for name, kind in kinds.items() if name not in left_out}
-        problems = list(_find_problems(table, target, written, connection.dialect.name))
+        problems = list(_find_problems(table, written, connection.dialect.name))
         if problems:
             raise TargetInvalid(target.full_name, problems)
         return OpenedTarget(table, left_out, is_unique(connection, table, target.keys))
@@ -154,16 +154,17 @@ def _build_table(target: Target, kinds: Mapping[str, pa.DataType]) -> sa.Table:
     import sqlalchemy as sa
 
     columns: list[sa.Column[Any]] = []
-    for name, kind in kinds.items():
+    # The primary key has its columns in the order of the table's.
+    for name in dict.fromkeys([*target.keys, *kinds]):
         is_key = name in target.keys
         made = target.types.get(name)
         if made is None:
-            made = build_type(kind, is_key=is_key)
+            made = build_type(kinds[name], is_key=is_key)
         columns.append(sa.Column(name, made, primary_key=is_key, autoincrement=False, nullable=not is_key))
     return sa.Table(target.table, sa.MetaData(), *columns, schema=target.schema)
 
 
-def _find_problems(table: sa.Table, target: Target, kinds: Mapping[str, pa.DataType], dialect: str) -> Iterator[str]:
+def _find_problems(table: sa.Table, kinds: Mapping[str, pa.DataType], dialect: str) -> Iterator[str]:
     for name, kind in kinds.items():
         if name not in table.columns:
             close = get_close_matches(name, table.columns.keys(), n=1)
@@ -176,24 +177,9 @@ def _find_problems(table: sa.Table, target: Target, kinds: Mapping[str, pa.DataT
             yield f"column {name} is computed by the database, and is to be written"
         elif not fits(kind, column.type, dialect):
             yield f"column {name} is {column.type!r}, which does not hold {kind}"
-        elif name in target.keys and (reason := _cannot_be_key(column, target)):
-            yield reason
     for column in table.columns:
         if column.name not in kinds and _must_be_given(column, table, dialect):
             yield f"column {column.name} is NOT NULL without a default, and is not written"
-
-
-def _cannot_be_key(column: sa.Column[Any], target: Target) -> str | None:
-    """A text key that is shorter than the table would be made with cuts keys, or refuses them, only with some rows."""
-    import sqlalchemy as sa
-
-    wanted = target.types.get(str(column.name))
-    if not isinstance(column.type, sa.String) or not isinstance(wanted, sa.String):
-        return None
-    found, needed = column.type.length, wanted.length
-    if found is None or needed is None or found < 0 or found >= needed:
-        return None
-    return f"key column {column.name} holds {found} characters, expected {needed} or more"
 
 
 def _must_be_given(column: sa.Column[Any], table: sa.Table, dialect: str) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import mssql
 from sqlglot import exp
 
 from adfml_assets.scoring.update_rows import update_rows
-from adfml_assets.scoring.write_back import DuplicateKeys
+from adfml_assets.write_back.errors import DuplicateKeys
 from resources.database import Databases
 from resources.errors import NotFound, Unreachable
 from tests.language.conftest import Shop

@@ -11,7 +11,7 @@ import pytest
 from adfml_assets import lake_layout, scoring_assets
 from adfml_assets.components.scored_model import ScoringQuery
 from adfml_assets.scoring import predictions
-from adfml_assets.scoring.scored_dates import mark_scored
+from adfml_assets.write_back.scored_rows import Marking
 from tests.conftest import NOW, TODAY
 from tests.scoring.conftest import MODEL, QUERY, MakeSite, Site, add_rows, put_model
 
@@ -113,13 +113,15 @@ def test_a_write_back_that_breaks_off_is_made_whole_by_the_next(
     site.settle()
     site.run("scores")
 
-    def break_off(*args: object, **keywords: object) -> int:
+    mark = Marking.run
+
+    def break_off(*args: object) -> int:
         if step == "after them":
-            mark_scored(*args, **keywords)  # type: ignore[arg-type]
+            mark(*args)  # type: ignore[arg-type]
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictions, "mark_scored", break_off)
+        patch.setattr(Marking, "run", break_off)
         assert "ZeroDivisionError" in site.fail("table")
     # One transaction: neither scores nor dates.
     assert set(read_dates(waiting).values()) == {None}
