@@ -1,1 +1,1 @@
-"""Features over archived tables: one definition, run on DuckDB or Spark over the Parquet in the lake. No Dagster here."""
+"""Features over archived tables: one definition, run on DuckDB or Spark over Parquet in the lake. No Dagster here."""
