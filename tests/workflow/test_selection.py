@@ -39,7 +39,7 @@ BOTH = SHOP | CRM | BUYERS | CALLERS
         ({"mode": "score", "source_database": "shop", "model_name": "sales"}, SHOP | BUYERS | scored("sales")),
         ({"mode": "train", "source_database": "crm", "model_name": "sales"}, CRM | BUYERS | trained("sales")),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
 def test_only_what_is_asked_for_is_launched(
     deployment: Deployment, parameters: dict[str, Any], expected: set[str]
