@@ -20,7 +20,7 @@ from adfml_assets.workflow_parameters import (
     build_run_config,
     format_run_config,
 )
-from adfml_assets.workflow_selection import find_models, select_assets
+from adfml_assets.workflow_selection import find_models, find_scored_inside, select_assets
 from resources.control import utc_now
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def launch_workflow(
         source_database=parameters.source_database,
         model_name=parameters.model_name,
     )
-    told = build_run_config(parameters, find_models(selected))
+    told = build_run_config(parameters, find_models(selected), find_scored_inside(asset_graph, selected))
     _require_taken(asset_graph, told)
     _require_day(asset_graph, selected, day)
     partitions = choose_partitions(asset_graph, selected, day=day, version=parameters.trained_version)

@@ -134,11 +134,14 @@ def require_known(parameter: str, name: str, known: Set[str]) -> None:
     raise InvalidParameter(parameter, name, f"one of: {', '.join(sorted(known)) or 'none is declared'}{hint}")
 
 
-def build_run_config(parameters: WorkflowParameters, models: Set[str]) -> dict[dg.AssetKey, dict[str, str]]:
+def build_run_config(
+    parameters: WorkflowParameters, models: Set[str], inside: Mapping[str, Set[dg.AssetKey]]
+) -> dict[dg.AssetKey, dict[str, str]]:
     """What the ops of each asset are told: only what was given.
 
     Args:
         models: the models that are trained or scored by, as the asset keys name them.
+        inside: the models that score inside a database, and the tables they score into.
 
     Raises:
         InvalidParameter: a parameter that is about one model was given, and there are several.
@@ -152,6 +155,8 @@ def build_run_config(parameters: WorkflowParameters, models: Set[str]) -> dict[d
         first = {"alias": parameters.alias, "version": parameters.model_version}
         second = {"job": parameters.databricks_job_id}
         keys = [(scoring_input_key(model), job_key(scores_key(model))) for model in models]
+        keys += [(table, job_key(scores_key(model))) for model, tables in inside.items() for table in tables]
+        models = models | inside.keys()
         of_one_model = ("alias", "model_version", "databricks_job_id")
     given = [name for name in of_one_model if getattr(parameters, name)]
     if given and len(models) > 1:

@@ -47,7 +47,7 @@ def select_assets(
         archived = {key for key in selected if key.path[0] in ARCHIVES and key.path[1] == part}
     if model_name is not None:
         part = model_key(model_name).path[-1]
-        known = find_models(selected)
+        known = find_models(selected) | find_scored_inside(asset_graph, selected).keys()
         require_known("model_name", model_name if part not in known else part, known)
         own = _list_own(asset_graph, selected, part)
         chosen = own | _list_ancestors(asset_graph, selected, own)
@@ -67,11 +67,23 @@ def find_models(assets: Iterable[dg.AssetKey]) -> set[str]:
     return {key.path[-1] for key in assets if tuple(key.path[:-1]) in firsts}
 
 
+def find_scored_inside(asset_graph: BaseAssetGraph, selected: Set[dg.AssetKey]) -> dict[str, set[dg.AssetKey]]:
+    """The tables in a selection whose rows a model scores inside their database, by the model."""
+    versions = {tuple(key.path[:-1]) for key in (model_key("m"), champion_key("m"))}
+    found: dict[str, set[dg.AssetKey]] = {}
+    for key in (one for one in selected if one.path[0] == "database"):
+        for parent in asset_graph.get(key).parent_keys:
+            if tuple(parent.path[:-1]) in versions:
+                found.setdefault(parent.path[-1], set()).add(key)
+    return found
+
+
 def _list_own(asset_graph: BaseAssetGraph, selected: Set[dg.AssetKey], model: str) -> set[dg.AssetKey]:
     trained = (training_data_key(model), job_key(model_key(model)), model_key(model), champion_key(model))
     scores = scores_key(model)
     scored = (scoring_input_key(model), job_key(scores), scores, drift_key(model))
     own = {key for key in (*trained, *scored) if key in selected}
+    own |= find_scored_inside(asset_graph, selected).get(model, set())
     if scores in own:
         own |= {key for key in asset_graph.get(scores).child_keys & selected if key.path[0] == "database"}
     return own

@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.workflow.conftest import DAY, Deployment, Told, build_small_definitions
+from adfml_assets.partitions import build_daily_partitions
+from tests.workflow.conftest import DAY, Deployment, Told, build_asset, build_small_definitions
+from tests.workflow.conftest import ScoringInputConfig as Chosen
 
 SHOP = {"archive/shop/main/Sales", "archive/shop/main/Staff", "incremental/shop/main/Sales", "current/shop/main/Sales"}
 CRM = {"archive/crm/dbo/Calls"}
@@ -59,3 +61,35 @@ def test_a_model_without_a_job_takes_none(instance: dg.DagsterInstance) -> None:
     assert "databricks_job_id is '7'; expected none: there is no ml/scores/sales_job" in launched.failure
     assert deployment.list_backfills() == []
     assert deployment.launch(mode="score", model_name="sales", model_version="2").failure == ""
+
+
+def test_a_model_that_scores_inside_the_database_has_its_table_alone(instance: dg.DagsterInstance) -> None:
+    told, days = Told(), build_daily_partitions()
+    table = build_asset(
+        told, "database/crm/dbo/Inside", "scoring", days, ["ml/champions/sales", "database/crm/dbo/Waiting"], Chosen
+    )
+    defs = dg.Definitions.merge(build_small_definitions(told), dg.Definitions(assets=[table]))
+    deployment = Deployment(told, defs, instance)
+    deployment.launch(mode="score", snapshot_date=DAY, model_name="sales", alias="challenger")
+    found = deployment.require_backfill()
+    assert set(deployment.list_targets(found)) == USED | BUYERS | scored("sales") | {"database/crm/dbo/Inside"}
+    assert found.run_config == {
+        "ops": {
+            "ml__scoring_input__sales": {"config": {"alias": "challenger"}},
+            "database__crm__dbo__Inside": {"config": {"alias": "challenger"}},
+        }
+    }
+
+
+def test_a_model_that_only_scores_inside_takes_a_version_but_no_job(instance: dg.DagsterInstance) -> None:
+    told = Told()
+    days = build_daily_partitions()
+    table = build_asset(told, "database/crm/dbo/Inside", "scoring", days, ["ml/models/elsewhere"], Chosen)
+    defs = dg.Definitions.merge(build_small_definitions(told), dg.Definitions(assets=[table]))
+    deployment = Deployment(told, defs, instance)
+    launched = deployment.launch(mode="score", model_name="elsewhere", databricks_job_id="7")
+    assert "databricks_job_id is '7'; expected none: there is no ml/scores/elsewhere_job" in launched.failure
+    deployment.launch(mode="score", snapshot_date=DAY, model_name="elsewhere", model_version="2")
+    found = deployment.require_backfill()
+    assert deployment.list_targets(found) == {"database/crm/dbo/Inside": [DAY]}
+    assert found.run_config == {"ops": {"database__crm__dbo__Inside": {"config": {"version": "2"}}}}
