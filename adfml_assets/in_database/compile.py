@@ -16,8 +16,11 @@ from adfml_assets.in_database.errors import CannotCompile
 from adfml_assets.in_database.pipeline import find_classes, predict
 from adfml_assets.in_database.sql import Name, Sql, any_of, build, build_case
 
-MOST_VALUES = 1_000_000
-"""Columns and values in a query at most; 400 trees of 15 leaves have 17,000."""
+MOST_VALUES = 150_000
+"""Columns and values in a query at most: 50,000 leaves of trees. 400 trees of 15 leaves have 17,000 of them.
+
+PostgreSQL needs half a gigabyte to plan so many, and SQLite 15 seconds.
+"""
 
 _MOST_COLUMNS = 1_500  # PostgreSQL takes 1,664 in a query
 

@@ -27,6 +27,8 @@ class Dialect:
         read_number: a column as float64; NULL for NaN and infinity. Takes the quoted column, and whether it is boolean.
         read_text: a column as text that is compared character by character.
         functions: names of functions that differ.
+        with_first: queries stand in a WITH, one after the other, because a parser has no room for many in each other
+            (SQLite's stack holds 100 words). T-SQL takes no WITH inside a statement: there they stand in each other.
         fence: keeps the planner from merging a query into the one around it, which would compute a column anew
             wherever it is used: words after SELECT, and words at the end.
         top, limit: the same with at most so many rows, `{}` standing for the number.
@@ -43,6 +45,7 @@ class Dialect:
     read_number: Callable[[str, bool], str]
     read_text: Callable[[str], str]
     functions: dict[str, str]
+    with_first: bool
     fence: tuple[str, str]
     top: str
     limit: str
@@ -145,6 +148,7 @@ _SQLITE = Dialect(
     # What is put together has no collation of its own.
     read_text=lambda column: f"CAST({column} AS TEXT) || ''",
     functions={},
+    with_first=True,
     fence=("", "LIMIT -1 OFFSET 0"),
     top="",
     limit="LIMIT {} OFFSET 0",
@@ -161,6 +165,7 @@ _POSTGRESQL = Dialect(
     read_number=_number_of_postgresql,
     read_text=lambda column: f'CAST({column} AS TEXT) COLLATE "C"',
     functions={},
+    with_first=True,
     fence=("", "OFFSET 0"),
     top="",
     limit="LIMIT {} OFFSET 0",
@@ -175,6 +180,7 @@ _DUCKDB = Dialect(
     read_number=lambda column, boolean: _finite(f"CAST({column} AS DOUBLE)"),
     read_text=lambda column: f"CAST({column} AS TEXT)",
     functions={},
+    with_first=True,
     fence=("", ""),
     top="",
     limit="LIMIT {}",
@@ -191,6 +197,7 @@ _TSQL = Dialect(
     # Blanks at the end of a text do not count in a comparison, unless something else ends it.
     text_end="|",
     functions={"ln": "LOG"},
+    with_first=False,
     # OFFSET is only for ordered queries here.
     fence=("TOP (9223372036854775807) ", ""),
     top="TOP ({}) ",

@@ -1,7 +1,4 @@
-"""The text of a compiled model's query for one database.
-
-Each level is a query in the FROM of the next one. There is no WITH in it, because T-SQL takes none inside a statement.
-"""
+"""The text of a compiled model's query for one database: each level is a query over the one below."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from adfml_assets.in_database.sql import Name, Sql
 
 _SOURCE = "s"
 _WRONG = "w"
+_LEVEL = "adfml_level_"
 
 
 def to_sql(
@@ -46,17 +44,26 @@ def to_sql(
     """
     words = find_dialect(dialect)
     kept = [f"k{position}" for position in range(len(keep))]
-    text = _read_features(compiled, words, source, keep, where, booleans, sample)
-    for number, (level, carried) in enumerate(zip(compiled.levels, compiled.carried, strict=True), start=1):
+    queries = [_read_features(compiled, words, source, keep, where, booleans, sample)]
+    for level, carried in zip(compiled.levels, compiled.carried, strict=True):
         columns = [*kept, *([_WRONG] if words.wrong_number else []), *(name.text for name in carried)]
         columns += [f"{_render(words, expression)} AS {name.text}" for name, expression in level.items()]
-        text = _select(words, columns, f"({text}) AS l{number}")
+        queries.append(_select(words, columns, _refer(words, queries)))
     columns = [f"{alias} AS {words.quote(name)}" for alias, name in zip(kept, keep, strict=True)]
     result = _render(words, compiled.score)
     if words.wrong_number:
         result = f"CASE WHEN {_WRONG} IS NULL THEN {result} END"
     columns.append(f"{result} AS {words.quote(score)}")
-    return f"SELECT {', '.join(columns)} FROM ({text}) AS l0"  # noqa: S608 - names are quoted
+    text = f"SELECT {', '.join(columns)} FROM {_refer(words, queries)}"  # noqa: S608 - names are quoted
+    if not words.with_first:
+        return text
+    return f"WITH {', '.join(f'{_LEVEL}{number} AS ({query})' for number, query in enumerate(queries))} {text}"
+
+
+def _refer(words: Dialect, queries: Sequence[str]) -> str:
+    """The last of the queries, as what the next one reads."""
+    name = f"{_LEVEL}{len(queries) - 1}"
+    return name if words.with_first else f"({queries[-1]}) AS {name}"
 
 
 def quote_table(dialect: str, *names: str) -> str:
