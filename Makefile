@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
 
-.PHONY: demo ui test check format soak bench bench-archive bench-features bench-remote java clean
+.PHONY: demo ui test check format soak bench bench-archive bench-features bench-remote bench-writeback java clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -33,6 +33,7 @@ format: $(VENV)/ready
 # The kill tests with their full counts.
 soak: $(VENV)/ready $(VENV)/azurite/ready
 	ADFML_TEST_KILLS=30 $(BIN)/python -m pytest --timeout 3600 tests/archive_kills tests/lake/test_kills.py
+	ADFML_TEST_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/write_back
 	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
 	ADFML_TEST_KILLS=20 $(BIN)/python -m pytest --timeout 3600 -k "kill or dies" \
 	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language tests/anomalies
@@ -55,6 +56,10 @@ bench-remote: $(VENV)/ready
 	$(BIN)/python -m benchmarks.remote_jobs
 	$(BIN)/python -m benchmarks.jsonl
 	$(BIN)/python -m benchmarks.waiting
+
+# A million scores written back to PostgreSQL and SQLite, against what is written by hand, ADBC, SQLAlchemy and pandas.
+bench-writeback: $(VENV)/bench-ready
+	$(BIN)/python -m benchmarks.writeback
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

@@ -84,7 +84,7 @@ class _Plan:
             values[column.name] = sa.cast(staged, column.cast) if column.cast is not None else staged
         values.update(self.constants)
         table, keys = self.opened.table, self.target.keys
-        return Upsert(table, staging, keys, values, self.target.guard, self.opened.unique)
+        return Upsert(table, staging, keys, values, self.target.guard, self.opened.unique, ordered=True)
 
     def require_unique(self, connection: Connection, staging: sa.Table) -> None:
         upsert = self.build_upsert(staging)

@@ -34,6 +34,7 @@ class Upsert:
         values: each target column that is written, and the expression over the staging table that it gets.
         guard: the column that keeps a row as it is where it is larger there; None: rows are always overwritten.
         unique: whether an index of the target keeps the keys unique.
+        ordered: whether the rows were staged in the order of their keys, and so are found in it.
     """
 
     target: sa.Table
@@ -42,6 +43,7 @@ class Upsert:
     values: Mapping[str, sa.ColumnElement[Any]]
     guard: str | None = None
     unique: bool = True
+    ordered: bool = False
 
     @property
     def others(self) -> list[str]:
@@ -138,7 +140,7 @@ def run_upsert(connection: Connection, upsert: Upsert, rows: int) -> Written:
 def _select(upsert: Upsert) -> sa.Select[Any]:
     import sqlalchemy as sa
 
-    order = [upsert.values[key] for key in upsert.keys if _reads_rows(upsert.values[key])]
+    order = [] if upsert.ordered else [value for key in upsert.keys if _reads_rows(value := upsert.values[key])]
     columns = [value.label(name) for name, value in upsert.values.items()]
     # SQLite would take the ON of ON CONFLICT for that of a join.
     return sa.select(*columns).select_from(upsert.staging).where(sa.true()).order_by(*order)
