@@ -153,7 +153,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
         scoring = dg.Definitions(
             assets=[
                 build_input(spec, self._options(self._describe_records(), {"parquet"})),
-                *self._build_scored(spec),
+                *self._build_scored(spec, self.engine),
                 build_predictions(spec, self._options(self._describe_write_back(), {"sql"})),
             ]
         )
@@ -187,21 +187,21 @@ class ScoredModel(dg.Component, dg.Resolvable):
             owners=self.owners,
         )
 
-    def _build_scored(self, spec: ScoringSpec) -> list[dg.AssetsDefinition]:
+    def _build_scored(
+        self, spec: ScoringSpec, engine: RemoteEngine | BatchEndpoint | OnlineEndpoint
+    ) -> list[dg.AssetsDefinition]:
         each = "each naming its model, version, alias, feature snapshot and when it was scored."
-        if isinstance(self.engine, OnlineEndpoint):
+        if isinstance(engine, OnlineEndpoint):
             what = (
                 "The scores of a day, by an Azure ML online endpoint: one for every record that the model did not "
                 f"refuse, {each}"
             )
             options = self._options(what, {"azureml", "parquet"})
             return [
-                build_online_scores(
-                    model=self.name, engine=self.engine, options=options, require_input=spec.require_input
-                )
+                build_online_scores(model=self.name, engine=engine, options=options, require_input=spec.require_input)
             ]
         job = (
-            f"The scoring job, {self.engine.title}, submitted for the version that the scoring input was made for: a "
+            f"The scoring job, {engine.title}, submitted for the version that the scoring input was made for: a "
             "later change of champion changes nothing in it."
         )
         scores = (
@@ -209,8 +209,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
             "until the job has ended."
         )
         return [
-            build_job(spec, self.engine, self._options(job, self.engine.kinds)),
-            build_scores(spec, self.engine, self._options(scores, {"parquet"})),
+            build_job(spec, engine, self._options(job, engine.kinds)),
+            build_scores(spec, engine, self._options(scores, {"parquet"})),
         ]
 
     def _describe_records(self) -> str:

@@ -69,7 +69,7 @@ def stage_scores(staging: sa.Table, sql: str, key: str) -> sa.Insert:
     return staging.insert().from_select([RECORD_ID, SCORE], sa.select(*scored.columns))
 
 
-def count_staged(staging: sa.Table) -> sa.Select[Any]:
+def count_staged(staging: sa.Table) -> sa.Select[int, int]:
     """How many rows are staged, and how many of them have a score."""
     import sqlalchemy as sa
 
