@@ -70,5 +70,12 @@ class InDatabaseEngine(dg.Resolvable):
             raise DeclarationInvalid(declaration, "engine.tolerance", self.tolerance, "more than 0, up to 0.01")
 
     def build_spec(self, model: str, choice: ModelChoice, source: SourceSpec, target: Target) -> InDatabaseSpec:
-        """What the work is done by."""
+        """What the work is done by.
+
+        Raises:
+            DeclarationInvalid: the scores are to be written in batches.
+        """
+        if target.batch_rows is not None:
+            expected = "none with engine in_database: it scores and writes in one transaction"
+            raise DeclarationInvalid(f"Model {model}", "write_back.batch_rows", target.batch_rows, expected)
         return InDatabaseSpec(model, choice, source, target, self.way, self.verify, self.sample_rows, self.tolerance)

@@ -179,7 +179,8 @@ def _write(connection: Connection, plan: ScoringPlan, target: sa.Table, staging:
     if connection.execute(find_written(target, spec.model, plan.day)).scalar_one():
         marked += _mark(connection, plan, staging, unset_only=True)
         unchanged = connection.execute(drop_unchanged(target, staging, values, keys)).rowcount
-    written = upsert_staged(connection, target, staging, keys, values=values, newer=SNAPSHOT_DATE)
+    newer = None if spec.target.overwrite_newer else SNAPSHOT_DATE
+    written = upsert_staged(connection, target, staging, keys, values=values, newer=newer)
     marked += _mark(connection, plan, staging)
     return written.add(Written(unchanged, unchanged=unchanged, marked=marked))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -278,6 +279,26 @@ def test_booleans_and_decimals_are_numbers(place: Place) -> None:
     )
     place.score()
     assert place.read_scores() == pytest.approx(predict([(1, 2.25, 1), (2, None, 0)]), rel=1e-12)
+
+
+def test_a_condition_may_have_anything_in_it(place: Place) -> None:
+    place.add(*ROWS)
+    place.execute('UPDATE "Waiting" SET name = \':a 10%% \\:s\' WHERE "Id" < 3')
+    place.where = "name LIKE ':a 10%' AND name <> '12:30:00 %(x)s ? {y}' -- 100% of :these"
+    place.score()
+    assert sorted(place.read_scores()) == [1, 2]
+
+
+def test_two_runs_at_once_score_each_row_once(place: Place) -> None:
+    rows = [(number, number / 3, number % 9) for number in range(2_000)]
+    place.add(*rows)
+    place.score()
+    place.execute('DELETE FROM "Predictions"', 'UPDATE "Waiting" SET "ScoredDate" = NULL')
+    with ThreadPoolExecutor(2) as pool:
+        done = [run.result().done.written for run in [pool.submit(place.score) for _ in range(2)]]
+    assert sorted(one.inserted for one in done) == [0, 2_000]
+    assert sum(one.marked for one in done) == 2_000
+    assert place.read_scores() == pytest.approx(predict(rows), rel=1e-12)
 
 
 def test_a_table_of_an_older_adfml_is_written_without_the_column_it_does_not_have(place: Place) -> None:
