@@ -36,7 +36,7 @@ soak: $(VENV)/ready $(VENV)/azurite/ready
 	ADFML_TEST_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/write_back
 	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
 	ADFML_TEST_KILLS=20 $(BIN)/python -m pytest --timeout 3600 -k "kill or dies" \
-	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language tests/anomalies
+	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language tests/anomalies tests/in_database
 
 # What an archive of 500,000 rows costs, against the fastest libraries there are.
 bench: $(VENV)/bench-ready
@@ -57,9 +57,11 @@ bench-remote: $(VENV)/ready
 	$(BIN)/python -m benchmarks.jsonl
 	$(BIN)/python -m benchmarks.waiting
 
-# A million scores written back to PostgreSQL and SQLite, against what is written by hand, ADBC, SQLAlchemy and pandas.
+# A million scores written back to PostgreSQL and SQLite, against what is written by hand, ADBC, SQLAlchemy and pandas;
+# and a million rows scored inside the database, against taking them out.
 bench-writeback: $(VENV)/bench-ready
 	$(BIN)/python -m benchmarks.writeback
+	$(BIN)/python -m benchmarks.in_database
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info
