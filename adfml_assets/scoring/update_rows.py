@@ -89,7 +89,7 @@ def update_in(
     staging = make_staging(connection, target, rows.column_names)
     for values in _to_rows(rows, target):
         connection.execute(staging.insert(), values)
-    require_unique(connection, staging, {key: staging.c[key] for key in keys}, target.fullname)
+    require_unique(connection, staging, {key: staging.c[key] for key in keys}, target)
     match = [target.c[key] == staging.c[key] for key in keys]
     unchanged = [target.c[name] == _build_literal(target.c[name], value) for name, value in (only or {}).items()]
     update = target.update().values({name: staging.c[name] for name in changed}).where(*match, *unchanged)

@@ -89,7 +89,7 @@ class _Plan:
     def require_unique(self, connection: Connection, staging: sa.Table) -> None:
         upsert = self.build_upsert(staging)
         keys = {key: upsert.values[key] for key in self.target.keys}
-        require_unique(connection, staging, keys, self.target.full_name)
+        require_unique(connection, staging, keys, self.opened.table)
 
     def write(self, connection: Connection, staging: sa.Table, rows: int) -> Written:
         """Upsert what is staged, and set the dates of its source, within the transaction."""

@@ -124,7 +124,9 @@ def is_unique(connection: Connection, table: sa.Table, keys: Sequence[str]) -> b
 
 def _is_partial(index: Any) -> bool:
     options = index.get("dialect_options", {})
-    return "expressions" in index or any(name.endswith("_where") and value for name, value in options.items())
+    return "expressions" in index or any(
+        name.endswith("_where") and value is not None for name, value in options.items()
+    )
 
 
 def _require_table(connection: Connection, target: Target, kinds: Mapping[str, pa.DataType]) -> None:

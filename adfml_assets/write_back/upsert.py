@@ -109,7 +109,7 @@ def upsert_staged(
     upsert = Upsert(target, staging, tuple(keys), given, guard, is_unique(connection, target, keys))
     expressions = {key: given[key] for key in keys}
     require_keys(connection, staging, expressions, target.fullname)
-    require_unique(connection, staging, expressions, target.fullname)
+    require_unique(connection, staging, expressions, target)
     written = run_upsert(connection, upsert, count_rows(connection, staging))
     return written.add(Written(0, seconds=time.monotonic() - started))
 
@@ -126,7 +126,7 @@ def run_upsert(connection: Connection, upsert: Upsert, rows: int) -> Written:
     if dialect == "mssql":
         inserted, updated = merge(connection, upsert)
     elif dialect == "postgresql" and upsert.unique:
-        inserted, updated = _upsert_postgresql(connection, upsert)
+        inserted, updated = _upsert_postgresql(connection, upsert, rows)
     elif dialect == "sqlite" and upsert.unique:
         inserted, updated = _upsert_sqlite(connection, upsert, rows)
     else:
@@ -183,19 +183,44 @@ def build_sqlite_upsert(upsert: Upsert) -> sa.Insert:
     return _build_on_conflict(insert(upsert.target), upsert)
 
 
-def _upsert_postgresql(connection: Connection, upsert: Upsert) -> tuple[int, int]:
-    inserted, changed = connection.execute(build_postgresql_upsert(upsert)).one()
-    return inserted, changed - inserted
+def _upsert_postgresql(connection: Connection, upsert: Upsert, rows: int) -> tuple[int, int]:
+    from sqlalchemy.dialects.postgresql import insert
+
+    if not _is_partitioned(connection, upsert.target):
+        inserted, changed = connection.execute(build_postgresql_upsert(upsert)).one()
+        return inserted, changed - inserted
+    # Row versions of partitions cannot be asked for.
+    inserted = _count_missing(connection, upsert, rows)
+    return inserted, _run(connection, _build_on_conflict(insert(upsert.target), upsert)) - inserted
+
+
+def _is_partitioned(connection: Connection, table: sa.Table) -> bool:
+    import sqlalchemy as sa
+
+    name = connection.dialect.identifier_preparer.format_table(table)
+    query = sa.text("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(:name)")
+    return bool(connection.execute(query, {"name": name}).scalar())
 
 
 def _upsert_sqlite(connection: Connection, upsert: Upsert, rows: int) -> tuple[int, int]:
+    # Nobody else writes until the transaction ends.
+    inserted = _count_missing(connection, upsert, rows)
+    return inserted, _run(connection, build_sqlite_upsert(upsert)) - inserted
+
+
+def _count_missing(connection: Connection, upsert: Upsert, rows: int) -> int:
+    """How many of the staged rows are not in the target."""
     import sqlalchemy as sa
 
     there = sa.exists().where(upsert.match(upsert.values)).correlate(upsert.staging)
     query = sa.select(sa.func.count()).select_from(upsert.staging).where(there)
-    inserted = rows - int(connection.execute(query).scalar_one())
-    changed = connection.execute(build_sqlite_upsert(upsert)).rowcount
-    return inserted, changed - inserted
+    return rows - int(connection.execute(query).scalar_one())
+
+
+def _run(connection: Connection, statement: sa.Executable) -> int:
+    """Run a statement. Returns how many rows it changed."""
+    result: Any = connection.execute(statement, execution_options={"preserve_rowcount": True})
+    return int(result.rowcount)
 
 
 def _update_and_insert(connection: Connection, upsert: Upsert) -> tuple[int, int]:
@@ -209,11 +234,11 @@ def _update_and_insert(connection: Connection, upsert: Upsert) -> tuple[int, int
     if upsert.others:
         changes = {name: upsert.values[name] for name in upsert.others}
         condition = sa.and_(upsert.match(upsert.values), upsert.differs(upsert.values))
-        updated = connection.execute(upsert.target.update().values(changes).where(condition)).rowcount
+        updated = _run(connection, upsert.target.update().values(changes).where(condition))
     there = sa.exists().where(upsert.match(upsert.values)).correlate(upsert.staging)
     missing = _select(upsert).where(~there)
     insert = upsert.target.insert().from_select(list(upsert.values), missing, include_defaults=False)
-    return connection.execute(insert).rowcount, updated
+    return _run(connection, insert), updated
 
 
 def _count_newer(connection: Connection, upsert: Upsert) -> int:
@@ -256,22 +281,25 @@ def require_keys(
 
 
 def require_unique(
-    connection: Connection, staging: sa.Table, keys: Mapping[str, sa.ColumnElement[Any]], table: str
+    connection: Connection, staging: sa.Table, keys: Mapping[str, sa.ColumnElement[Any]], target: sa.Table
 ) -> None:
-    """Make sure that no two staged rows have one key, as the database compares them.
+    """Make sure that no two staged rows have one key, as the table compares them.
 
     Args:
         keys: the table's key columns and the expressions over the staging table that they get.
-        table: for messages.
+        target: the table.
 
     Raises:
         DuplicateKeys: some have; with examples.
     """
     import sqlalchemy as sa
 
-    columns = list(keys.values())
-    grouped = [column for column in columns if _reads_rows(column)]
-    query = sa.select(*columns).select_from(staging).group_by(*grouped).having(sa.func.count() > 1).limit(_EXAMPLES)
-    doubled = [tuple(row) for row in connection.execute(query)]
-    if doubled:
-        raise DuplicateKeys(table, list(keys), doubled)
+    columns = [value.label(name) for name, value in keys.items()]
+    staged = sa.select(*columns).select_from(staging)
+    # SQLAlchemy does not read SQLite's collations: there the columns take them from the first of the two selects.
+    none = sa.select(*(target.c[name] for name in keys)).where(sa.false())
+    rows = (sa.union_all(none, staged) if connection.dialect.name == "sqlite" else staged).subquery()
+    doubled = sa.select(*rows.columns).group_by(*rows.columns).having(sa.func.count() > 1).limit(_EXAMPLES)
+    found = [tuple(row) for row in connection.execute(doubled)]
+    if found:
+        raise DuplicateKeys(target.fullname, list(keys), found)
