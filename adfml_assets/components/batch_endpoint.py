@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_service
 from adfml_assets.components.remote_engine import JobParts
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.scoring import batch_results
@@ -96,6 +96,7 @@ class BatchEndpoint(dg.Resolvable):
         Raises:
             BatchEndpointInvalid: says which field.
         """
+        require_service("Engine azure_ml_batch", self.service, "azure_ml_batch")
         if not _NAME.fullmatch(self.endpoint):
             expected = (
                 "3 to 32 letters, digits and dashes, starting with a letter (the endpoint's name, not its address)"

@@ -42,6 +42,16 @@ def require_secret_name(declaration: str, field: str, name: str | None) -> None:
         )
 
 
+def require_service(engine: str, found: str, expected: str) -> None:
+    """Make sure that an engine is the one that is declared: Dagster tries one after the other until none complains.
+
+    Raises:
+        DeclarationInvalid: another service is declared.
+    """
+    if found != expected:
+        raise DeclarationInvalid(engine, "service", found, expected)
+
+
 def build_options(
     what: str,
     *,

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_service
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.in_database.platform import DeclaredWay
 from adfml_assets.in_database.spec import InDatabaseSpec, Verify
@@ -37,6 +37,14 @@ class InDatabaseEngine(dg.Resolvable):
     verify: Verify = "sample"
     sample_rows: int = 1_000
     tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse to be another engine.
+
+        Raises:
+            DeclarationInvalid: another service is declared.
+        """
+        require_service("Engine in_database", self.service, "in_database")
 
     def check(self, declaration: str, source: SourceSpec | None, target_table: str, *, watches_drift: bool) -> None:
         """Refuse what cannot be.

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT, require_secret_name
+from adfml_assets.components.declaration import STRICT, require_secret_name, require_service
 from adfml_assets.errors import DeclarationInvalid
 from resources.azure_ml_online_target import OnlineLimits, OnlineTarget, TargetInvalid
 
@@ -46,6 +46,14 @@ class OnlineEndpoint(dg.Resolvable):
     request_seconds: float = 190.0
     retry_seconds: float = 120.0
     max_error_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse to be another engine.
+
+        Raises:
+            DeclarationInvalid: another service is declared.
+        """
+        require_service("Engine azure_ml_online", self.service, "azure_ml_online")
 
     def check(self, declaration: str) -> None:
         """Refuse what cannot be.

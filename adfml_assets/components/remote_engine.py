@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
-from adfml_assets.components.declaration import STRICT
+from adfml_assets.components.declaration import STRICT, require_service
 from resources.lake import Lake
 from resources.remote_jobs import RemoteJob
 
@@ -63,6 +63,14 @@ class RemoteEngine(dg.Resolvable):
     service: Literal["databricks"] = "databricks"
     deadline_hours: float = 12.0
     max_tries: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse to be another engine.
+
+        Raises:
+            DeclarationInvalid: another service is declared.
+        """
+        require_service("Engine databricks", self.service, "databricks")
 
     @property
     def title(self) -> str:
