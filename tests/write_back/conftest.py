@@ -1,4 +1,4 @@
-"""SQLite and a real PostgreSQL, each with a database of the test's own; scores to be written to them."""
+"""SQLite and a real PostgreSQL, both without any table when a test begins; scores to be written to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adfml_assets.write_back.scored_rows import ScoredRows
 from adfml_assets.write_back.target import Target
 from adfml_assets.write_back.written import Written
 from resources.database import Databases
-from tests.postgresql_server import RunningPostgresql, run_postgresql
+from tests.postgresql_server import connect, run_postgresql
 
 DAY = date(2026, 3, 10)
 EARLIER, LATER = date(2026, 3, 9), date(2026, 3, 11)
@@ -27,9 +27,10 @@ TARGET = Target("shop", None, "Predictions", ("RecordId", "ModelName"), newer="S
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[RunningPostgresql]:
+def postgresql() -> Iterator[sa.URL]:
+    """A database of a server of its own."""
     with run_postgresql() as running:
-        yield running
+        yield running.url
 
 
 @dataclass
@@ -91,13 +92,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield opened
         opened.close()
         return
-    server: RunningPostgresql = request.getfixturevalue("postgresql")
-    with server.database() as address:
-        url = address.render_as_string(hide_password=False)
-        monkeypatch.setenv("ADFML_SHOP_URL", url)
-        opened = Place("postgresql", url)
-        yield opened
-        opened.close()
+    address: sa.URL = request.getfixturevalue("postgresql")
+    with connect(address) as connection:
+        # Many times as fast as a database of its own.
+        connection.execute("DROP SCHEMA IF EXISTS results CASCADE")
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    url = address.render_as_string(hide_password=False)
+    monkeypatch.setenv("ADFML_SHOP_URL", url)
+    opened = Place("postgresql", url)
+    yield opened
+    opened.close()
 
 
 def make_rows(values: Mapping[int, float], *, day: date = DAY, model: str = "m", batch: int = 3) -> Rows:
