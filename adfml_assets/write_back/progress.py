@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from adfml_assets.write_back.target import has_table, make_table
 from adfml_assets.write_back.written import Written
 
 if TYPE_CHECKING:
@@ -73,15 +74,8 @@ def begin(connection: Connection, schema: str | None, of: Partition) -> Progress
     import sqlalchemy as sa
 
     table = build_table(schema)
-    with connection.begin():
-        if not sa.inspect(connection).has_table(TABLE, schema=schema):
-            try:
-                with connection.begin_nested():
-                    table.create(connection)
-            except sa.exc.DBAPIError:
-                # Another run may have made it meanwhile.
-                if not sa.inspect(connection).has_table(TABLE, schema=schema):
-                    raise
+    if not has_table(connection, schema, TABLE):
+        make_table(connection, table)
     for attempt in range(_ATTEMPTS):
         try:
             with connection.begin():

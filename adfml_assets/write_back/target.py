@@ -84,8 +84,7 @@ def open_target(connection: Connection, target: Target, kinds: Mapping[str, pa.D
     for name in (*target.keys, *([target.newer] if target.newer else [])):
         if name not in kinds:
             raise NotFound("column", name, f"the rows to be written to {target.full_name}", kinds)
-    with connection.begin():
-        _require_table(connection, target, kinds)
+    _require_table(connection, target, kinds)
     with connection.begin():
         table = reflect_table(connection, target.schema, target.table)
         left_out = tuple(
@@ -129,27 +128,38 @@ def _is_partial(index: Any) -> bool:
     )
 
 
+def has_table(connection: Connection, schema: str | None, table: str) -> bool:
+    """Whether there is such a table or view, in a transaction of its own."""
+    import sqlalchemy as sa
+
+    with connection.begin():
+        return sa.inspect(connection).has_table(table, schema=schema)
+
+
+def make_table(connection: Connection, table: sa.Table) -> None:
+    """Make a table, in a transaction of its own; that another run has just made it is no error."""
+    import sqlalchemy as sa
+
+    try:
+        with connection.begin():
+            table.create(connection, checkfirst=False)
+    except sa.exc.DBAPIError:
+        if not has_table(connection, table.schema, table.name):
+            raise
+
+
 def _require_table(connection: Connection, target: Target, kinds: Mapping[str, pa.DataType]) -> None:
     import sqlalchemy as sa
 
-    def is_there() -> bool:
-        inspector = sa.inspect(connection)
-        return inspector.has_table(target.table, schema=target.schema)
-
-    if is_there():
+    if has_table(connection, target.schema, target.table):
         return
-    if not target.create:
+    if target.create:
+        make_table(connection, _build_table(target, kinds))
+        return
+    with connection.begin():
         inspector = sa.inspect(connection)
         existing = [*inspector.get_table_names(target.schema), *inspector.get_view_names(target.schema)]
-        raise NotFound("table", target.table, f"database '{target.database}'", existing)
-    made = _build_table(target, kinds)
-    try:
-        with connection.begin_nested():
-            made.create(connection)
-    except sa.exc.DBAPIError:
-        # Another run may have made it meanwhile.
-        if not is_there():
-            raise
+    raise NotFound("table", target.table, f"database '{target.database}'", existing)
 
 
 def _build_table(target: Target, kinds: Mapping[str, pa.DataType]) -> sa.Table:
