@@ -136,9 +136,12 @@ def find_wire(kind: pa.DataType, column: sa.types.TypeEngine[Any], dialect: str)
 def _find_integer(column: sa.Integer, dialect: str) -> pa.DataType:
     import pyarrow as pa
     import sqlalchemy as sa
+    from sqlalchemy.dialects import mssql
 
     if dialect == "sqlite" or isinstance(column, sa.BigInteger):
         return pa.int64()
+    if isinstance(column, mssql.TINYINT) and dialect == "mssql":
+        return pa.uint8()
     return pa.int16() if isinstance(column, sa.SmallInteger) else pa.int32()
 
 

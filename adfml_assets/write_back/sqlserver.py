@@ -85,7 +85,7 @@ def build_find_left(schema: str | None) -> tuple[str, tuple[str, int]]:
     where = "SCHEMA_NAME()" if schema is None else "?"
     query = (
         f"SELECT t.name FROM sys.tables AS t WHERE SCHEMA_NAME(t.schema_id) = {where} "  # noqa: S608 - no values
-        "AND t.name LIKE ? AND t.create_date < DATEADD(HOUR, ?, SYSDATETIME())"
+        "AND t.name LIKE ? AND t.create_date < DATEADD(HOUR, ?, GETDATE())"
     )
     pattern = PREFIX.replace("_", "[_]") + "%"
     return query, (*(() if schema is None else (schema,)), pattern, -LEFT_HOURS)

@@ -50,6 +50,8 @@ def build_merge(upsert: Upsert, dialect: sa.Dialect) -> tuple[str, tuple[Any, ..
         f"WHEN NOT MATCHED BY TARGET THEN INSERT ({names}) VALUES ({given})",  # noqa: S608 - quoted
         "OUTPUT $action INTO @done;",
         "SELECT COUNT(CASE WHEN done = 'INSERT' THEN 1 END), COUNT(CASE WHEN done = 'UPDATE' THEN 1 END) FROM @done;",
+        # The connection's later statements have to say how many rows they changed.
+        "SET NOCOUNT OFF;",
     ]
     bound = source.params
     order = getattr(source, "positiontup", None)
