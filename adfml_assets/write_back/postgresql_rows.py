@@ -48,7 +48,7 @@ def encode(batch: pa.RecordBatch) -> memoryview:
 
 def _put(out: Bytes, at: Positions, values: npt.NDArray[Any]) -> None:
     """Write values of one width at these positions."""
-    raw = values.view(np.uint8).reshape(len(values), -1)
+    raw = values.view(np.uint8).reshape(len(values), values.dtype.itemsize)
     for byte in range(raw.shape[1]):
         out[at + byte] = raw[:, byte]
 
