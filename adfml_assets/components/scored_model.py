@@ -32,12 +32,30 @@ class WriteBack(dg.Resolvable):
     Attributes:
         table: `database.schema.table`; made where it does not exist.
         keys: the columns that identify a row.
+        batch_rows: rows of a transaction at most, where one for all of a day would be too long, for example 10000; a
+            run that goes on after one that died begins where that one ended.
+        overwrite_newer: whether an older day's scores overwrite those of a newer one.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     table: str
     keys: Sequence[str] = ("RecordId",)
+    batch_rows: int | None = None
+    overwrite_newer: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        if self.batch_rows is not None and self.batch_rows < 1:
+            raise DeclarationInvalid(f"Write-back to {self.table}", "batch_rows", self.batch_rows, "1 or more")
+
+    def build_target(self) -> Target:
+        """Where the scores go."""
+        return Target(*parse_reference(self.table), tuple(self.keys), self.batch_rows, self.overwrite_newer)
 
 
 @dataclass
@@ -174,8 +192,7 @@ class ScoredModel(dg.Component, dg.Resolvable):
     def _build_spec(self) -> ScoringSpec:
         choice = ModelChoice(None, self.version) if self.version else ModelChoice(self.alias or CHAMPION, None)
         source = self.from_query.build_spec() if self.from_query is not None else str(self.from_features)
-        target = Target(*parse_reference(self.write_back.table), tuple(self.write_back.keys))
-        return ScoringSpec(self.name, choice, source, target)
+        return ScoringSpec(self.name, choice, source, self.write_back.build_target())
 
     def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
         return build_options(
@@ -236,10 +253,14 @@ class ScoredModel(dg.Component, dg.Resolvable):
 
     def _describe_write_back(self) -> str:
         table, keys = self.write_back.table, ", ".join(self.write_back.keys)
-        written = (
-            f"The scores in `{table}`, upserted by {keys} in one transaction. Writing a day twice changes nothing, and "
-            "an older day never overwrites a newer one."
+        rows = self.write_back.batch_rows
+        how = "in one transaction" if rows is None else f"in transactions of {rows:,} rows, which can be resumed"
+        wins = (
+            "the day that is written last wins"
+            if self.write_back.overwrite_newer
+            else ("an older day never overwrites a newer one")
         )
+        written = f"The scores in `{table}`, upserted by {keys} {how}. Writing a day twice changes nothing, and {wins}."
         if self.from_query is None or self.from_query.scored_date is None:
             return written
         return f"{written} `{self.from_query.scored_date}` of the scored rows of `{self.from_query.table}` is set."
