@@ -90,7 +90,8 @@ def add_products(query: Query, columns: Sequence[Column], factors: Sequence[floa
     bound = LARGEST * smaller
     infinite: list[Piece] = [build("ABS(", total, ") > ", bound)]
     if above:
-        # A product that is infinite alone makes the sum infinite, and two of opposite signs make it NaN.
+        # A product that is infinite alone makes the sum infinite. What two of opposite signs make depends on how the
+        # processor adds up: such a row is refused.
         up = query.define(build_case([(any_of(above), 1.0)], 0.0))
         down = query.define(build_case([(any_of(below), 1.0)], 0.0))
         query.refuse([build(up, " + ", down, " = 2")])

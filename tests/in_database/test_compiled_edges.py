@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import sqlite3
 from decimal import Decimal
 from typing import Any
@@ -20,7 +22,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
@@ -142,6 +144,7 @@ def test_trees_deeper_than_case_may_lie_in_case(servers: Servers) -> None:
     crooked = DecisionTreeRegressor().fit(steps, 3.0 ** np.arange(90))
     assert balanced.get_depth() > 11
     assert crooked.get_depth() > 60
+    assert compile_model(crooked, ["f 0"]).size < 5 * crooked.get_n_leaves()
     assert_same_scores(servers, balanced, list_rows(rows)[:300], ["f 0"])
     assert_same_scores(servers, crooked, list_rows(steps), ["f 0"])
 
@@ -171,7 +174,9 @@ def test_a_forest_of_full_depth_before_several_steps(servers: Servers) -> None:
 def test_a_tree_is_the_same_however_deep_case_may_lie(data: st.DataObject) -> None:
     tree = data.draw(trees())
     columns = [Name("a"), Name("b")]
-    texts = [find_dialect("sqlite").render(write_tree(tree, columns, nesting)) for nesting in (1, 2, 3, 9)]
+    allowed = (1, 2, 3, 9)
+    texts = [find_dialect("sqlite").render(write_tree(tree, columns, nesting)) for nesting in allowed]
+    assert all(count_nesting(text) <= nesting for text, nesting in zip(texts, allowed, strict=True))
     number = st.none() | st.sampled_from([-1.0, 0.0, 1.0, 2.0, 5.5])
     rows = data.draw(st.lists(st.tuples(number, number), min_size=1, max_size=10))
     connection = sqlite3.connect(":memory:")
@@ -179,6 +184,12 @@ def test_a_tree_is_the_same_however_deep_case_may_lie(data: st.DataObject) -> No
     for row in rows:
         found = connection.execute(f"SELECT {', '.join(texts)} FROM (SELECT ? AS a, ? AS b)", row).fetchone()
         assert set(found) == {walk(tree, row)}
+
+
+def count_nesting(text: str) -> int:
+    """How deep CASE lies in CASE."""
+    steps = [1 if word == "CASE" else -1 for word in re.findall(r"CASE|END", text)]
+    return max(itertools.accumulate(steps), default=0)
 
 
 @st.composite
@@ -223,6 +234,15 @@ def test_a_literal_is_read_back_as_the_same_number(servers: Servers, numbers: li
         assert list(found) == [*sent, 0.0]
 
 
+def test_sqlite_reads_literals_of_usual_size_to_the_last_bit() -> None:
+    numbers = np.random.default_rng(0).normal(0, 100, 30_000).tolist()
+    render, connection = find_dialect("sqlite").render, sqlite3.connect(":memory:")
+    for start in range(0, len(numbers), 1_000):
+        part = numbers[start : start + 1_000]
+        found = connection.execute(f"SELECT {', '.join(render(build(one)) for one in part)}").fetchone()
+        assert list(found) == part
+
+
 def test_literals_of_tsql_are_floats_it_has() -> None:
     words = find_dialect("tsql")
     found = [words.render(build(one)) for one in (1.0, 0.1, 5e-324, -5e-324, 1e300, -2.5e-7)]
@@ -238,12 +258,26 @@ def test_a_tree_too_large_for_an_expression_of_sql_server_is_refused() -> None:
 
 
 def test_hard_sums_of_products(servers: Servers) -> None:
-    """Products that overflow together, alone, against each other, or vanish."""
+    """Products that overflow together or alone, or vanish."""
     model = LinearRegression()
     model.coef_, model.intercept_, model.n_features_in_ = np.array([2.0, -3.0, 1e-5]), 1e-300, 3
-    values = (0.0, 5e-324, -1e-300, 1.0, 8e307, -5e307, 1.7e308)
-    rows = [(a, b, c) for a in values for b in values for c in (0.0, -5e-324, 1.7e308)]
+    small = (0.0, 5e-324, -1e-300, 1.0)
+    rows = [
+        (a, b, c) for a in (*small, 8e307, 1.7e308) for b in (*small, -5e307, -1.7e308) for c in (0.0, -5e-324, 1.7e308)
+    ]
     assert_same_scores(servers, model, rows, ["f 0", "f 1", "f 2"], relative=1e-14)
+
+
+def test_probabilities_of_sums_that_overflow(servers: Servers) -> None:
+    """Infinity is a probability of 1. What infinity less infinity is depends on Python's processor: no score."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_, model.n_features_in_ = np.array([[2.0, -3.0]]), np.array([0.5]), 2
+    model.classes_ = np.array([0, 1])
+    features = ["f 0", "f 1"]
+    rows = [(1.0, 0.1), (1.7e308, 0.1), (1.0, 1.7e308), (1.7e308, -1.7e308), (-1.7e308, 1.7e308)]
+    assert assert_same_scores(servers, model, rows, features)[1:] == [1.0, 0.0, 1.0, 0.0]
+    found = servers.score(compile_model(model, features), [(1.7e308, 1.7e308), (-1.7e308, -1.7e308)])
+    assert all(scores == [None, None] for scores in found.values())
 
 
 def test_another_database_has_no_sql() -> None:
