@@ -29,7 +29,9 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="Real invoices (UCI Online Retail, Parquet) instead of the sample.")
     ] = None,
-    customers: Annotated[int, typer.Option(min=50, help="Customers of the sample shop.")] = 1000,
+    customers: Annotated[
+        int, typer.Option(min=50, help="Customers of the sample shop; of fewer than 300 the gate may refuse the model.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the sample shop.")] = 7,
 ) -> None:
     """Archive, features, training, scoring and write-back of a shop, through Dagster's daemon and the local cloud."""

@@ -44,7 +44,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> None:
-    done = run_demo(folder, "--customers", "120")
+    done = run_demo(folder, "--customers", "300")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "DIFFERS" not in done.stdout
     assert done.stdout.count("agrees") == 10
@@ -52,7 +52,7 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
     assert "Texts scored by the LLM batch: feedback_sentiment" in done.stdout
     assert "Sensor readings checked, " in done.stdout
     assert processes_of(folder) == []
-    home = folder / "sample-120-7"
+    home = folder / "sample-300-7"
     shop = sqlite3.connect(home / "shop.sqlite")
     (lines,) = shop.execute("SELECT count(*) FROM Transactions").fetchone()
     archived = duckdb.sql(f"SELECT count(*) FROM '{home}/lake/archive/shop/main/Transactions/*/*.parquet'").fetchone()
@@ -70,15 +70,15 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
 
 
 def test_a_second_demo_repeats_nothing(folder: Path) -> None:
-    files = {path: path.stat().st_mtime_ns for path in (folder / "sample-120-7/lake").rglob("*.parquet")}
+    files = {path: path.stat().st_mtime_ns for path in (folder / "sample-300-7/lake").rglob("*.parquet")}
     assert files
-    done = run_demo(folder, "--customers", "120")
+    done = run_demo(folder, "--customers", "300")
     assert done.returncode == 0, done.stdout[-4000:]
     if "done " in done.stdout:
         assert not re.search("done .*ml/models/sales_forecast", done.stdout), "midnight: only the new day is made"
     else:
         assert done.stdout.count("everything is there already") == 3
-        now = {path: path.stat().st_mtime_ns for path in (folder / "sample-120-7/lake").rglob("*.parquet")}
+        now = {path: path.stat().st_mtime_ns for path in (folder / "sample-300-7/lake").rglob("*.parquet")}
         assert now == files
     assert processes_of(folder) == []
 
