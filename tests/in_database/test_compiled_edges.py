@@ -146,8 +146,24 @@ def test_trees_deeper_than_case_may_lie_in_case(servers: Servers) -> None:
     for label in (3.0 ** np.arange(90), 3.0 ** np.arange(90)[::-1]):
         crooked = DecisionTreeRegressor().fit(steps, label)
         assert crooked.get_depth() > 60
-        assert compile_model(crooked, ["f 0"]).size < 5 * crooked.get_n_leaves()
         assert_same_scores(servers, crooked, list_rows(steps), ["f 0"])
+
+
+@pytest.mark.parametrize("leans", ["left", "right"])
+@pytest.mark.parametrize("missing_left", [True, False])
+def test_a_tree_that_leans_to_one_side_needs_no_condition_twice(leans: str, missing_left: bool) -> None:
+    leaf = [number % 2 == 1 or number == 120 for number in range(121)]
+    deep = [number if leaf[number] else number + 2 for number in range(121)]
+    short = [number if leaf[number] else number + 1 for number in range(121)]
+    tree = Tree(
+        left=deep if leans == "left" else short,
+        right=short if leans == "left" else deep,
+        feature=[0] * 121,
+        threshold=[float(number) for number in range(121)],
+        missing_left=[missing_left] * 121,
+        value=[0.0] * 121,
+    )
+    assert write_tree(tree, [Name("a")], 3).size <= 4 * tree.leaves
 
 
 def test_more_trees_than_one_expression_takes(servers: Servers) -> None:
