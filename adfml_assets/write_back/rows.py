@@ -5,8 +5,10 @@ Written in key order, a table's index is walked once from one end to the other, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.archive.current import open_duckdb
@@ -15,13 +17,20 @@ from adfml_assets.write_back.errors import DuplicateKeys, NullKeys
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from duckdb import DuckDBPyConnection
 
 READ_ROWS = 65_536
+IN_MEMORY_BYTES = 64_000_000
+"""Up to so many, a partition's staged columns are sorted at once; more take longer, but no more memory."""
+
 _MEMORY = "256MB"
 _EXAMPLES = 5
 
 
+Read = Callable[[Sequence[int], int, int], "Iterator[pa.RecordBatch]"]
+"""Gives columns, by their positions, of the rows from a number up to before another one."""
+
+
+@dataclass(frozen=True)
 class SortedRows:
     """Rows that are sorted by their keys.
 
@@ -30,14 +39,13 @@ class SortedRows:
         count: how many rows.
     """
 
-    def __init__(self, connection: DuckDBPyConnection, schema: pa.Schema, count: int) -> None:
-        self._connection = connection
-        self.schema = schema
-        self.count = count
+    schema: pa.Schema
+    count: int
+    _read: Read
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows from number `start` up to before `stop`, in order."""
-        return self._query(range(len(self.schema)), start, self.count if stop is None else stop)
+        return self._read(range(len(self.schema)), start, self.count if stop is None else stop)
 
     def check_keys(self, table: str, keys: Mapping[str, str], constants: Mapping[str, Any]) -> bool:
         """Make sure that each row has a key of its own.
@@ -64,7 +72,7 @@ class SortedRows:
             return True
         null_rows, nulls, doubled = 0, list[tuple[Any, ...]](), dict[tuple[Any, ...], None]()
         last: list[Any] | None = None
-        for batch in self._query(positions, 0, self.count):
+        for batch in self._read(positions, 0, self.count):
             columns = batch.columns
             if any(column.null_count for column in columns):
                 missing = _any(*(pc.is_null(column) for column in columns))
@@ -86,19 +94,6 @@ class SortedRows:
     def _is_text(self, position: int) -> bool:
         return find_family(self.schema.types[position]) == "text"
 
-    def _query(self, positions: Sequence[int], start: int, stop: int) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
-        schema = pa.schema([self.schema.field(position) for position in positions])
-        columns = ", ".join(f"c{position}" for position in positions)
-        query = f"SELECT {columns} FROM rows WHERE rowid >= {start:d} AND rowid < {stop:d}"  # noqa: S608 - numbers
-        # A cursor of its own: whoever reads may be interrupted by another reader.
-        with self._connection.cursor() as cursor:
-            for batch in cursor.execute(query).to_arrow_reader(READ_ROWS):
-                yield pa.RecordBatch.from_arrays(
-                    [column.cast(kind) for column, kind in zip(batch.columns, schema.types, strict=True)], schema=schema
-                )
-
 
 @contextmanager
 def sort_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], keys: Sequence[str]) -> Iterator[SortedRows]:
@@ -111,25 +106,74 @@ def sort_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], keys: Sequen
     """
     import pyarrow as pa
 
-    plain = pa.schema([(f"c{index}", _find_plain(kind)) for index, kind in enumerate(schema.types)])
-
-    def read() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            arrays = [column.cast(kind) for column, kind in zip(batch.columns, plain.types, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=plain)
-
+    plain = pa.schema([field.with_type(_find_plain(field.type)) for field in schema])
     texts = {name for name in keys if find_family(schema.field(name).type) == "text"}
     order = [schema.get_field_index(name) for name in sorted(keys, key=lambda name: name in texts)]
-    sort = f" ORDER BY {', '.join(f'c{position}' for position in order)}" if order else ""
+    read = (_flatten(batch, plain) for batch in batches)
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in read:
+        held.append(batch)
+        size += batch.nbytes
+        if size > IN_MEMORY_BYTES:
+            with _sort_outside(plain, chain(held, read), order) as ordered:
+                yield ordered
+            return
+    yield _sort_in_memory(plain, held, order)
+
+
+def _flatten(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    arrays = [column.cast(kind) for column, kind in zip(batch.columns, plain.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=plain)
+
+
+def _sort_in_memory(schema: pa.Schema, batches: Sequence[pa.RecordBatch], order: Sequence[int]) -> SortedRows:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # By position: two columns may have one name but for the case, or the same.
+    named = [f"c{position}" for position in range(len(schema))]
+    table = pa.Table.from_batches(batches, schema).rename_columns(named).combine_chunks()
+    if order:
+        table = table.take(pc.sort_indices(table, sort_keys=[(named[position], "ascending") for position in order]))
+    table = table.rename_columns(schema.names)
+
+    def read(positions: Sequence[int], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        part = table.select(list(positions)).slice(start, stop - start)
+        return iter(part.to_batches(max_chunksize=READ_ROWS))
+
+    return SortedRows(schema, table.num_rows, read)
+
+
+@contextmanager
+def _sort_outside(schema: pa.Schema, batches: Iterator[pa.RecordBatch], order: Sequence[int]) -> Iterator[SortedRows]:
+    """In DuckDB, which uses a temporary file for what is too much."""
+    import pyarrow as pa
+
+    # DuckDB takes names that differ in case only for one.
+    numbered = pa.schema([(f"c{position}", kind) for position, kind in enumerate(schema.types)])
+    renamed = (pa.RecordBatch.from_arrays(batch.columns, schema=numbered) for batch in batches)
+    sort = f" ORDER BY {', '.join(numbered.names[position] for position in order)}" if order else ""
     with open_duckdb() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        with feed(plain, read()) as reader:
+        with feed(numbered, renamed) as reader:
             connection.register("given", reader)
             connection.execute(f"CREATE TABLE rows AS SELECT * FROM given{sort}")  # noqa: S608 - numbers
         connection.unregister("given")
         (count,) = connection.execute("SELECT count(*) FROM rows").fetchall()[0]
-        named = pa.schema([field.with_type(kind) for field, kind in zip(schema, plain.types, strict=True)])
-        yield SortedRows(connection, named, count)
+
+        def read(positions: Sequence[int], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+            wanted = pa.schema([schema.field(position) for position in positions])
+            columns = ", ".join(numbered.names[position] for position in positions)
+            query = f"SELECT {columns} FROM rows WHERE rowid >= {start:d} AND rowid < {stop:d}"  # noqa: S608 - numbers
+            # A cursor of its own: whoever reads may be interrupted by another reader.
+            with connection.cursor() as cursor:
+                for batch in cursor.execute(query).to_arrow_reader(READ_ROWS):
+                    yield _flatten(batch, wanted)
+
+        yield SortedRows(schema, count, read)
 
 
 @contextmanager

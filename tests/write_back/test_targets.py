@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from adfml_assets.write_back import rows
 from adfml_assets.write_back.errors import TargetInvalid, ValueInvalid
 from adfml_assets.write_back.progress import Partition
 from adfml_assets.write_back.run import write_partition
@@ -46,7 +47,12 @@ def as_read(value: Any) -> Any:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
-def test_every_kind_of_value_comes_back_as_it_was(place: Place) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_every_kind_of_value_comes_back_as_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
     table = pa.table({"Id": KEY, **VALUES})
     assert count(write_partition(place.databases, WIDE, to_rows(table, batch=2))) == (3, 0, 0, 0)
     expected = [{name: as_read(value) for name, value in row.items()} for row in table.to_pylist()]
@@ -82,10 +88,10 @@ def test_all_that_is_wrong_with_a_table_is_said_at_once(place: Place) -> None:
         '"ModelName" VARCHAR(20), "Batch" INTEGER NOT NULL, "Seen" INTEGER DEFAULT 0 NOT NULL, '
         '"Sum" DOUBLE PRECISION GENERATED ALWAYS AS (1 + 1) STORED)'
     )
-    rows = make_rows({1: 1.0})
-    rows = replace(rows, constants={**rows.constants, "Sum": 1.0})
+    given = make_rows({1: 1.0})
+    given = replace(given, constants={**given.constants, "Sum": 1.0})
     with pytest.raises(TargetInvalid) as caught:
-        write_partition(place.databases, TARGET, rows)
+        write_partition(place.databases, TARGET, given)
     problems = caught.value.problems
     assert [problem.replace("()", "") for problem in problems] == [
         "column RecordId is VARCHAR(length=10), which does not hold int64",
@@ -146,9 +152,9 @@ def test_values_that_do_not_fit_are_named_with_their_row(place: Place, batch_row
 def test_a_value_of_all_rows_that_does_not_fit(place: Place) -> None:
     make_narrow(place)
     for value, message in (("long", "expected 3 characters at most, found 'long'"), (None, "NOT NULL.*found NULL")):
-        rows = to_rows(pa.table({"Id": [1]}), constants={"Code": value})
+        given = to_rows(pa.table({"Id": [1]}), constants={"Code": value})
         with pytest.raises(ValueInvalid, match=rf"Code: .*{message} \(all rows\)"):
-            write_partition(place.databases, WIDE, rows)
+            write_partition(place.databases, WIDE, given)
 
 
 def test_numbers_of_another_kind_than_the_columns(place: Place) -> None:
