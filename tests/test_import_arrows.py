@@ -1,4 +1,4 @@
-"""resources <- sensors <- adfml_assets <- adfml_cli; workloads alone; local_cloud knows only it. None imports upward."""
+"""resources <- sensors <- adfml_assets <- adfml_cli; workloads alone, local_cloud above it. None imports upward."""
 
 from __future__ import annotations
 
