@@ -25,14 +25,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def to_table(pairs: list[tuple[str, int]]) -> pa.Table:
-    texts, numbers = [text for text, _ in pairs], [number for _, number in pairs]
-    columns = [
-        pa.array(texts, pa.string()).dictionary_encode(),
-        pa.array(numbers, pa.int16()),
-        pa.array(range(len(pairs))),
-    ]
+    texts = pa.array([text for text, _ in pairs], pa.string()).dictionary_encode()
+    numbers = pa.array([number for _, number in pairs], pa.int16())
     # Names that differ in case only are two columns.
-    return pa.table(columns, names=["t", "n", "N"])
+    return pa.table([texts, numbers, pa.array(range(len(pairs)), pa.int64())], names=["t", "n", "N"])
+
+
+def list_rows(batches: Iterator[pa.RecordBatch]) -> list[tuple[str, int, int]]:
+    return [row for batch in batches for row in zip(*batch.to_pydict().values(), strict=True)]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -42,14 +42,11 @@ def test_rows_come_in_order_and_by_number(way: str, pairs: list[tuple[str, int]]
     with sort_rows(table.schema, iter(table.to_batches(max_chunksize=4)), ["t", "n"]) as ordered:
         assert ordered.count == len(pairs)
         assert ordered.schema.types == [pa.string(), pa.int16(), pa.int64()]
-        found = [row for batch in ordered.read() for row in zip(*batch.to_pydict().values(), strict=True)]
+        found = list_rows(ordered.read())
         # What is no text first, texts by their bytes.
         assert [(number, text.encode()) for text, number, _ in found] == sorted((n, t.encode()) for t, n in pairs)
         assert sorted(found, key=lambda row: row[2]) == [(t, n, i) for i, (t, n) in enumerate(pairs)]
-        part = [
-            row for batch in ordered.read(start, start + size) for row in zip(*batch.to_pydict().values(), strict=True)
-        ]
-        assert part == found[start : start + size]
+        assert list_rows(ordered.read(start, start + size)) == found[start : start + size]
         if len(set(pairs)) == len(pairs):
             numbers = [number for _, number in pairs]
             assert ordered.check_keys("T", KEYS, {}) == (len(set(numbers)) == len(numbers))
