@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adfml_assets.anomalies.declared import DetectorSpec, Window, Windows
 from adfml_assets.anomalies.errors import MissingGroups, UnreadableTimestamps, WrongColumnType
-from adfml_assets.archive.current import open_duckdb, quote
+from adfml_assets.archive.current import open_duckdb
+from adfml_assets.duckdb_sql import quote
 from resources.database import Databases
 from resources.errors import NotFound
 from resources.lake import Lake

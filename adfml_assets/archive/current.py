@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from adfml_assets import lake_layout
 from adfml_assets.archive.partitions_in_lake import TablePartition, list_increments, list_snapshots
 from adfml_assets.archive.tables import SourceTable, TableRules
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import NoKey, NothingArchived, WatermarkMissing
 from resources.claims import Claim
 from resources.lake import Lake
@@ -149,14 +150,3 @@ def build_newest_query(parts: Sequence[Sequence[str]], key: Sequence[str], water
         f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {quote(watermark)} DESC NULLS LAST, _rank DESC) = 1 "
         f"ORDER BY {keys}"
     )
-
-
-def build_scan(paths: Sequence[str]) -> str:
-    """Local Parquet files as one relation of DuckDB's SQL; their folders' names make no columns."""
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-
-
-def quote(name: str) -> str:
-    """A name as DuckDB's SQL takes it."""
-    return '"' + name.replace('"', '""') + '"'

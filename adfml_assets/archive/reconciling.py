@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.archive.copying import build_query
-from adfml_assets.archive.current import build_newest_query, find_sources, open_duckdb, open_parts, quote
+from adfml_assets.archive.current import build_newest_query, find_sources, open_duckdb, open_parts
 from adfml_assets.archive.tables import SourceTable, TableRules
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.errors import NoKey, WatermarkMissing
 from resources.lake import Lake
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.drift.errors import FeaturesMissing, NotNumeric
+from adfml_assets.duckdb_sql import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -143,7 +144,7 @@ def _open(file: Path, columns: Sequence[str], shown_as: str) -> Iterator[DuckDBP
         if wrong:
             raise NotNumeric(shown_as, wrong)
         source.create_view("source")
-        numbers = [f"{_quote(name)}::DOUBLE" for name in columns]
+        numbers = [f"{quote(name)}::DOUBLE" for name in columns]
         chosen = ", ".join(
             f"CASE WHEN isfinite({number}) THEN {number} END AS {c}"
             for number, c in zip(numbers, _name_columns(columns), strict=True)
@@ -162,10 +163,6 @@ def _build_bins(values: Sequence[float] | None, deciles: Sequence[float] | None)
 
 def _name_columns(columns: Sequence[str]) -> list[str]:
     return [f"c{at}" for at in range(len(columns))]
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _fetch_one(connection: DuckDBPyConnection, query: str) -> tuple[Any, ...]:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.errors import EngineFailed, OutOfMemory
 from adfml_assets.features.hash_parts import count_parts, split_tables
-from adfml_assets.features.quoting import build_scan, quote
 from adfml_assets.features.sources import Source
 from adfml_assets.features.statement import Statement
 from resources.lake import Lake
@@ -102,7 +102,7 @@ def _create_views(
     """The tables under their names, of each only what is before the moment."""
     for source in sources.values():
         files = [str(stack.enter_context(lake.local_copy(path))) for path in source.paths]
-        view = f"CREATE VIEW {quote(source.name)} AS SELECT * FROM {build_scan(files)}"  # noqa: S608
+        view = f"CREATE VIEW {quote(source.name)} AS SELECT * FROM {build_scan(files, by_name=False)}"  # noqa: S608
         if source.timestamp:
             cut = build_cut(source.schema.field(source.timestamp).type, before)
             view += f" WHERE {quote(source.timestamp)} < {cut}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adfml_assets.duckdb_sql import build_scan, quote, quote_text
 from adfml_assets.features.definition import FeatureSetSpec
-from adfml_assets.features.quoting import build_scan, quote, quote_text
 from adfml_assets.features.sources import Source
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Part:
         """Let the tables' names stand for this part."""
         for name, files in self.files.items():
             if files:
-                scan = build_scan(files)
+                scan = build_scan(files, by_name=False)
             else:
                 connection.register(f"{name}_empty", self.schemas[name].empty_table())
                 scan = quote(f"{name}_empty")

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.duckdb_engine import open_duckdb
 from adfml_assets.features.errors import DuplicateFeatures
-from adfml_assets.features.quoting import quote
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.features.duckdb_engine import build_cut, open_duckdb
 from adfml_assets.features.feature_set import Plan, end_of, run_statement
 from adfml_assets.features.hash_parts import count_parts
-from adfml_assets.features.quoting import build_scan, quote
 from adfml_assets.features.result import conform
 from adfml_assets.features.statement import compile_statement
 from resources.lake import Lake
@@ -123,7 +123,7 @@ def _with_date(plan: Plan, day: date) -> Plan:
 def _load(lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str) -> None:
     with ExitStack() as stack:
         files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(*stored)]
-        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {build_scan(files)} WHERE {chosen}")  # noqa: S608
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {build_scan(files, by_name=False)} WHERE {chosen}")  # noqa: S608
 
 
 def _compute(lake: Lake, connection: DuckDBPyConnection, plan: Plan, name: str, before: datetime | None) -> None:

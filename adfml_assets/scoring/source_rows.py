@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import build_scan, open_duckdb, quote
+from adfml_assets.archive.current import open_duckdb
 from adfml_assets.asset_keys import table_key
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.scoring.errors import PastRecords, ScoredDateInvalid, WrongRecords
 from adfml_assets.source_query import read_rows
 from resources.database import Databases

@@ -13,7 +13,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import open_duckdb, quote
+from adfml_assets.archive.current import open_duckdb
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.text.language_scoring import RowOutcome
 from resources.errors import UnexpectedValue
 from resources.lake import Lake, WrittenFile

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import build_scan, open_duckdb, quote
+from adfml_assets.archive.current import open_duckdb
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.text.answer_schema import AnswerSchema
 from adfml_assets.text.prompts import Prompt
 from adfml_assets.text.source_rows import BatchRows, open_source

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import build_scan, open_duckdb, quote
+from adfml_assets.archive.current import open_duckdb
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import WrongResult
 from adfml_assets.text.requests import NEWEST_ANSWERS, list_answers, open_answers
 from resources.lake import Lake

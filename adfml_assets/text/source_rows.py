@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from adfml_assets.archive.current import build_scan, quote
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import AdfmlError
 from resources.errors import NotFound
 from resources.lake import Lake

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adfml_assets.archive.current import quote
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.training.errors import FeaturesMissingEverywhere, LabelInvalid
 from adfml_assets.training.spec import LabelSpec
 from adfml_assets.training.splits import SPLITS

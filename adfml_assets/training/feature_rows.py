@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
-from adfml_assets.archive.current import build_scan, quote
+from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import AdfmlError
 from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.features.expressions import load_function, make_dates, require_columns

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import quote
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import features_key
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.errors import NothingArchived
 from adfml_assets.features.definition import FEATURE_DATE, TableRef
 from adfml_assets.training.choice import Choice

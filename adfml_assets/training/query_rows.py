@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
-from adfml_assets.archive.current import quote
 from adfml_assets.archived_partitions import parse_reference
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.source_query import count_null, join_conditions, read_rows, within_days
 from adfml_assets.training.choice import Choice, name_source, require_whole_windows
 from adfml_assets.training.columns import (

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.archive.current import quote
+from adfml_assets.duckdb_sql import quote
 from adfml_assets.features.categories import expand_categories, expanded_names, list_unknown, pin_categories
 from adfml_assets.training.choice import DATA_CARD, Asked, Choice, choose, describe_asked, read_card
 from adfml_assets.training.columns import require_baseline, require_other_names, require_rows

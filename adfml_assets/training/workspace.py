@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from adfml_assets.archive.current import quote
+from adfml_assets.duckdb_sql import quote
 from resources.lake import Lake
 from resources.manifest import Manifest, list_data_paths
 
