@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import report
 from benchmarks.writeback_data import COLUMNS, FACTS, KEYS, build_table_sql, build_upsert_sql, name_columns, quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Write = Callable[[str, str, Path], None]
 """Writes a file of scores to the table of a database: (server, URL, file)."""
@@ -31,9 +34,12 @@ def _write_with_adfml(url: str, file: Path, batch_rows: int | None) -> None:
     databases = Databases()
     target = describe_target("shop", None, "Predictions", KEYS, batch_rows=batch_rows)
     with pq.ParquetFile(file) as scores:
-        batches = scores.iter_batches(65_536)
         of = Partition("scores", "2026-03-10", file.name)
-        write_scores(databases, target, scores.schema_arrow, batches, "2026-03-10", said=FACTS, of=of)
+
+        def read(columns: list[str]) -> Iterator[pa.RecordBatch]:
+            return scores.iter_batches(65_536, columns=columns)
+
+        write_scores(databases, target, scores.schema_arrow, read, "2026-03-10", said=FACTS, of=of)
     databases.engine("shop").dispose()
 
 

@@ -117,7 +117,7 @@ def test_scores_that_are_replaced_are_not_vouched_for_until_they_are_verified(la
 
 def write(databases: Databases, table: pa.Table, day: str = TODAY, keys: tuple[str, ...] = ("RecordId",)) -> Any:
     target = describe_target("shop", "main", "Predictions", keys)
-    return write_scores(databases, target, table.schema, iter(table.to_batches()), day)
+    return write_scores(databases, target, table.schema, lambda columns: iter(table.select(columns).to_batches()), day)
 
 
 def read(shop: sqlite3.Connection) -> list[Any]:

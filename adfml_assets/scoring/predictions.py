@@ -68,7 +68,7 @@ def write_predictions(
             overwrite_newer=target.overwrite_newer,
         ),
         schema,
-        lake.iter_batches(path),
+        lambda columns: lake.iter_batches(path, columns),
         manifest.partition,
         said=manifest.facts,
         of=Partition(manifest.asset, manifest.partition, " ".join(file.sha256 for file in manifest.files)),
@@ -79,7 +79,8 @@ def write_predictions(
         return shown
     marked = written.marked
     if not one_database:
-        marked = mark_scored(databases, source, waits, schema, lake.iter_batches(path))
+        columns = [waits.key_from, waits.date_from]
+        marked = mark_scored(databases, source, waits, schema, lake.iter_batches(path, columns))
     return {**shown, f"{waits.table}.{waits.column}": f"{marked} rows set"}
 
 

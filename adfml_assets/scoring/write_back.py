@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ def write_scores(
     databases: Databases,
     target: Target,
     schema: pa.Schema,
-    batches: Iterator[pa.RecordBatch],
+    read: Callable[[list[str]], Iterator[pa.RecordBatch]],
     day: str,
     *,
     said: Mapping[str, str] | None = None,
@@ -77,11 +77,14 @@ def write_scores(
     """Upsert a day's scores; see `adfml_assets.write_back.run.write_partition`, whose errors it raises.
 
     Args:
-        schema: of the batches: those of `predictions.parquet`, in which older ones have no feature_snapshot.
+        schema: of `predictions.parquet`, in which older ones have no feature_snapshot.
+        read: gives these columns of it, in batches.
         day: the scores' partition.
         said: what every row says: `model`, `version`, `alias`, `feature_snapshot`. It is taken from here, once.
         of, mark: see `write_partition`.
     """
+    import pyarrow as pa
+
     columns: dict[str, str] = {}
     constants: dict[str, Any] = {}
     for name, source in _COLUMNS.items():
@@ -93,4 +96,6 @@ def write_scores(
         else:
             constants[name] = None
     constants[SNAPSHOT_DATE] = date.fromisoformat(day)
-    return write_partition(databases, target, Rows(schema, batches, columns, constants), of=of, mark=mark)
+    needed = list(dict.fromkeys([*columns.values(), *([mark.key_from, mark.date_from] if mark else [])]))
+    given = pa.schema([schema.field(name) for name in needed if name in schema.names])
+    return write_partition(databases, target, Rows(given, read(needed), columns, constants), of=of, mark=mark)

@@ -28,6 +28,8 @@ def encode(batch: pa.RecordBatch) -> memoryview:
     """
     rows = batch.num_rows
     fields = [_Fixed(column) if _is_fixed(column.type) else _Varying(column) for column in batch.columns]
+    if all(isinstance(field, _Fixed) and field.valid is None for field in fields):
+        return _encode_alike([field.values for field in fields if isinstance(field, _Fixed)], rows)
     ends = np.full(rows, 2, np.int64)
     starts = []
     for field in fields:
@@ -46,6 +48,19 @@ def encode(batch: pa.RecordBatch) -> memoryview:
     return out.data
 
 
+def _encode_alike(columns: list[npt.NDArray[Any]], rows: int) -> memoryview:
+    """Rows of one length."""
+    layout: list[tuple[str, Any]] = [("fields", ">i2")]
+    for position, values in enumerate(columns):
+        layout += [(f"length{position}", ">i4"), (f"value{position}", values.dtype)]
+    out = np.empty(rows, np.dtype(layout))
+    out["fields"] = len(columns)
+    for position, values in enumerate(columns):
+        out[f"length{position}"] = values.dtype.itemsize
+        out[f"value{position}"] = values
+    return out.view(np.uint8).data
+
+
 def _put(out: Bytes, at: Positions, values: npt.NDArray[Any]) -> None:
     """Write values of one width at these positions."""
     raw = values.view(np.uint8).reshape(len(values), values.dtype.itemsize)
@@ -58,16 +73,16 @@ class _Fixed:
 
     def __init__(self, column: pa.Array) -> None:
         self.valid = _find_valid(column)
-        self._values = _to_big_endian(column)
-        width = self._values.dtype.itemsize
+        self.values = _to_big_endian(column)
+        width = self.values.dtype.itemsize
         rows = len(column)
         self.sizes: Positions = np.full(rows, width, np.int64) if self.valid is None else self.valid * np.int64(width)
 
     def put(self, out: Bytes, at: Positions) -> None:
         if self.valid is None:
-            _put(out, at, self._values)
+            _put(out, at, self.values)
         else:
-            _put(out, at[self.valid], self._values[self.valid])
+            _put(out, at[self.valid], self.values[self.valid])
 
 
 class _Varying:

@@ -167,9 +167,9 @@ def _build_on_conflict(insert: Any, upsert: Upsert) -> Any:
     if not upsert.others:
         return statement.on_conflict_do_nothing(index_elements=list(upsert.keys))
     new = statement.excluded
-    return statement.on_conflict_do_update(
-        index_elements=list(upsert.keys), set_={name: new[name] for name in upsert.others}, where=upsert.differs(new)
-    )
+    changes = {name: new[name] for name in upsert.others}
+    where = upsert.differs(new)
+    return statement.on_conflict_do_update(index_elements=list(upsert.keys), set_=changes, where=where)
 
 
 def build_postgresql_upsert(upsert: Upsert) -> sa.Insert:
@@ -201,9 +201,16 @@ def _upsert_postgresql(connection: Connection, upsert: Upsert, rows: int) -> tup
 
 
 def _upsert_sqlite(connection: Connection, upsert: Upsert, rows: int) -> tuple[int, int]:
-    # Nobody else writes until the transaction ends.
-    inserted = _count_missing(connection, upsert, rows)
-    return inserted, _run(connection, build_sqlite_upsert(upsert)) - inserted
+    # Nobody else writes until the transaction ends. To count a table takes SQLite a look at its pages, which is faster
+    # than to look for every row where there are fewer pages than rows.
+    schema = connection.dialect.identifier_preparer.quote(upsert.target.schema or "main")
+    few_pages = connection.exec_driver_sql(f"PRAGMA {schema}.page_count").scalar_one() < rows
+    before = count_rows(connection, upsert.target) if few_pages else 0
+    missing = 0 if few_pages else _count_missing(connection, upsert, rows)
+    changed = _run(connection, build_sqlite_upsert(upsert))
+    # A trigger may insert more rows.
+    inserted = min(count_rows(connection, upsert.target) - before, changed) if few_pages else missing
+    return inserted, changed - inserted
 
 
 def _count_missing(connection: Connection, upsert: Upsert, rows: int) -> int:
@@ -250,11 +257,11 @@ def _count_newer(connection: Connection, upsert: Upsert) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def count_rows(connection: Connection, staging: sa.Table) -> int:
-    """How many rows are staged."""
+def count_rows(connection: Connection, table: sa.Table) -> int:
+    """How many rows a table has."""
     import sqlalchemy as sa
 
-    return int(connection.execute(sa.select(sa.func.count()).select_from(staging)).scalar_one())
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
 def require_keys(
