@@ -74,7 +74,7 @@ def test_nothing_of_the_future_is_found(filled: Lake, name: str) -> None:
     build(filled, SPECS[name])
     partitions = find_partitions(filled, SPECS[name].tables, DAY)
     stored = require_partition(filled, lake_layout.features_folder(name, DAY), name, DAY)
-    found = compare_with_past(filled, plan_features(shop, SPECS[name], partitions, DAY), stored)
+    found = compare_with_past(filled, plan_features(filled, SPECS[name], partitions, DAY), stored)
     assert found is not None
     assert found.rows > 20
     assert found.passed, found.describe()
