@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Clear = Callable[["Connection", "sa.Table", "sa.Table"], None]
 """Takes away what the partition had before and has no more, given the connection, the target and the staged rows."""
 
-
 _Result = TypeVar("_Result")
 _TRIES = 5
 
@@ -124,6 +123,8 @@ def write_partition(
         Superseded: another run writes other rows for the partition.
         Unreachable: the database does not answer.
     """
+    import pyarrow as pa
+
     started = time.monotonic()
     if target.batch_rows is not None and (of is None or clear is not None):
         raise ValueError("batch_rows needs to know the partition, and cannot clear: no transaction sees all its rows")
@@ -131,8 +132,6 @@ def write_partition(
         if name not in rows.schema.names:
             raise NotFound("column", name, f"the rows to be written to {target.full_name}", rows.schema.names)
     needed = list(dict.fromkeys([*rows.columns.values(), *([mark.key_from, mark.date_from] if mark else [])]))
-    import pyarrow as pa
-
     schema = pa.schema([rows.schema.field(name) for name in needed])
     keys = {key: rows.columns[key] for key in target.keys if key in rows.columns}
     with ExitStack() as stack:
@@ -146,7 +145,7 @@ def write_partition(
             written = _retry(lambda: _write_whole(connection, plan, ordered, clear))
         else:
             assert of is not None  # noqa: S101 - looked at above
-            digest = _build_digest(of, plan)
+            digest = _build_digest(of, target, rows)
             written = _write_batches(connection, plan, ordered, replace(of, digest=digest), target.batch_rows)
     return replace(written, left_out=plan.opened.left_out, seconds=time.monotonic() - started)
 
@@ -246,10 +245,7 @@ def _catch_up(connection: Connection, plan: _Plan, of: Partition, at: Progress) 
     return found if found is not None else progress.begin(connection, plan.target.schema, of)
 
 
-def _build_digest(of: Partition, plan: _Plan) -> str:
+def _build_digest(of: Partition, target: Target, rows: Rows) -> str:
     """Of the files, and of everything else that decides what is written."""
-    target = plan.target
-    parts = [of.digest, target.full_name, target.keys, target.guard]
-    parts += [(column.name, column.source) for column in plan.columns]
-    parts += [(name, repr(getattr(value, "value", value))) for name, value in plan.constants.items()]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    how = (target.full_name, target.keys, target.guard, dict(rows.columns), dict(rows.constants))
+    return hashlib.sha256(repr((of.digest, how)).encode()).hexdigest()

@@ -251,8 +251,10 @@ def _count_newer(connection: Connection, upsert: Upsert) -> int:
     import sqlalchemy as sa
 
     assert upsert.guard is not None  # noqa: S101 - the caller looked
-    newer = sa.and_(upsert.match(upsert.values), upsert.target.c[upsert.guard] > upsert.values[upsert.guard])
-    there = sa.exists().where(newer).correlate(upsert.staging)
+    found, new = upsert.target.c[upsert.guard], upsert.values[upsert.guard]
+    # A row without a date of its own is older than each that has one.
+    newer = sa.or_(found > new, sa.and_(found.is_not(None), new.is_(None)))
+    there = sa.exists().where(upsert.match(upsert.values), newer).correlate(upsert.staging)
     query = sa.select(sa.func.count()).select_from(upsert.staging).where(there)
     return int(connection.execute(query).scalar_one())
 

@@ -47,12 +47,13 @@ def as_read(value: Any) -> Any:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_every_kind_of_value_comes_back_as_it_was(
-    place: Place, monkeypatch: pytest.MonkeyPatch, in_memory: bool
-) -> None:
-    if not in_memory:
+@pytest.mark.parametrize("way", ["in memory", "sorted outside", "another driver"])
+def test_every_kind_of_value_comes_back_as_it_was(place: Place, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    if way == "sorted outside":
         monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+    if way == "another driver":
+        # Any that SQLAlchemy has is written to through SQLAlchemy alone.
+        monkeypatch.setattr(place.databases.engine("shop").dialect, "driver", "another")
     table = pa.table({"Id": KEY, **VALUES})
     assert count(write_partition(place.databases, WIDE, to_rows(table, batch=2))) == (3, 0, 0, 0)
     expected = [{name: as_read(value) for name, value in row.items()} for row in table.to_pylist()]

@@ -56,6 +56,14 @@ def test_a_row_that_says_no_date_is_overwritten(place: Place) -> None:
     assert count(write(place, {1: 2.0}, day=EARLIER)) == (0, 1, 0, 0)
 
 
+def test_a_row_that_is_to_be_written_without_a_date_is_older_than_all(place: Place) -> None:
+    target = Target("shop", None, "Stock", ("Item",), newer="Version")
+    write_partition(place.databases, target, to_rows(pa.table({"Item": ["a"], "Version": [1], "Count": [1]})))
+    undated = pa.table({"Item": ["a", "b"], "Version": pa.array([None, None], pa.int64()), "Count": [5, 5]})
+    assert count(write_partition(place.databases, target, to_rows(undated))) == (1, 0, 0, 1)
+    assert count(write_partition(place.databases, target, to_rows(undated))) == (0, 0, 1, 1)
+
+
 def test_models_share_a_table(place: Place) -> None:
     write(place, {1: 1.0, 2: 2.0})
     write(place, {1: 10.0}, model="other")
