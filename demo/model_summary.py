@@ -36,7 +36,7 @@ def describe_drift(home: DemoHome, day: str) -> Iterator[Table]:
     if not path.is_file():
         return
     found = duckdb.sql(f"SELECT feature, psi, over FROM '{path}' WHERE psi IS NOT NULL ORDER BY psi DESC").fetchall()  # noqa: S608
-    shown = [row for row in found if row[0] == "score" or row in found[:_MOST_FEATURES]]
+    shown = [row for row in found if row[0] == "score" or row[2] or row in found[:_MOST_FEATURES]]
     if not shown:
         return
     facts: Mapping[str, Any] = json.loads((path.parent / "_manifest.json").read_text())["facts"]
@@ -47,7 +47,8 @@ def describe_drift(home: DemoHome, day: str) -> Iterator[Table]:
     widest = max(threshold, *(psi for _, psi, _ in shown))
     for feature, psi, over in shown:
         table.add_row(feature, f"{psi:.3f}", _draw_bar(psi, threshold, widest), "[red]over[/]" if over else "")
-    table.caption = f"{len(found)} were compared, {sum(row[2] for row in found)} are over the threshold."
+    over = ", ".join(row[0] for row in found if row[2])
+    table.caption = f"{len(found)} were compared. Over the threshold of PSI or of missing values: {over or 'none'}."
     yield table
 
 
