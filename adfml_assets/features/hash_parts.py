@@ -21,9 +21,6 @@ ROWS_A_PART = 500_000
 """Rows of all tables that are split, in one part."""
 
 _UNSPLIT_PARTS = 2
-_ROWS_UNDER_WAY = 1_228_800
-"""Rows that are collected while tables are split: a row group for each part, so that many parts take no more memory."""
-_LEAST_ROW_GROUP = 10_240
 _PART = "adfml_part"
 
 
@@ -87,7 +84,6 @@ def split_tables(
         folder: where the files go; it must be empty of others.
     """
     needed = find_needed_columns(connection, sql, sources)
-    row_group = max(_LEAST_ROW_GROUP, min(122_880, _ROWS_UNDER_WAY // parts))
     files: dict[str, list[list[str]]] = {}
     schemas: dict[str, pa.Schema] = {}
     selected: dict[str, str] = {}
@@ -106,7 +102,7 @@ def split_tables(
             query = f"SELECT {listed}, {part} AS {_PART} FROM {quote(name)}"  # noqa: S608
             connection.execute(
                 f"COPY ({query}) TO {quote_text(str(target))} "
-                f"(FORMAT parquet, PARTITION_BY ({_PART}), ROW_GROUP_SIZE {row_group})"
+                f"(FORMAT parquet, PARTITION_BY ({_PART}), ROW_GROUP_SIZE 122880)"
             )
             files[name] = [sorted(map(str, (target / f"{_PART}={index}").glob("*.parquet"))) for index in range(parts)]
         schemas[name] = connection.execute(f"SELECT {listed} FROM {quote(name)} LIMIT 0").to_arrow_reader(1).schema  # noqa: S608
