@@ -254,6 +254,18 @@ FIRST_DAY = Setting(
     "2026-01-01",
     default="2026-01-01",
 )
+ENVIRONMENT = Setting(
+    "ADFML_ENVIRONMENT",
+    "which environment this is: dev, staging or production; schedules and automation start as on in production only",
+    "production",
+    default="dev",
+)
+SCHEDULES = Setting(
+    "ADFML_SCHEDULES",
+    "whether schedules and automation start as on or off, where that is not to follow from ADFML_ENVIRONMENT",
+    "on",
+    default="",
+)
 
 ALL: tuple[Setting, ...] = (
     LAKE,
@@ -276,6 +288,8 @@ ALL: tuple[Setting, ...] = (
     LOGGING_ENDPOINT,
     HASH_KEY,
     FIRST_DAY,
+    ENVIRONMENT,
+    SCHEDULES,
 )
 
 
