@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from resources.help import DocumentedError
 
-class AdfmlError(Exception):
+
+class AdfmlError(DocumentedError):
     """An asset cannot hold what it says."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resources.help import DocumentedError
 
-class CommandFailed(Exception):
+
+class CommandFailed(DocumentedError):
     """The command cannot do what it was told: its message says what was expected."""
 
 

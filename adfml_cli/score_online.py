@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import adfml_assets
+from resources.help import DocumentedError
 
 if TYPE_CHECKING:
     from adfml_assets.components.online_endpoint import OnlineEndpoint
@@ -19,7 +20,7 @@ _SERVICE: Final = "azure_ml_online"
 _BATCH_RECORDS = 4000
 
 
-class InvalidRequest(Exception):
+class InvalidRequest(DocumentedError):
     """The command cannot know what to score, or with what: its message says what was expected."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from resources.help import DocumentedError
 
-class ResourceError(Exception):
+
+class ResourceError(DocumentedError):
     """Something outside could not be reached, or is not as declared."""
 
 

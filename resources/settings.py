@@ -248,6 +248,12 @@ HASH_KEY = Setting(
     "the output of: openssl rand -hex 32",
     secret=True,
 )
+DOCS_URL = Setting(
+    "ADFML_DOCS_URL",
+    "where the folder docs is published, for links from failures and alerts to what to do",
+    "https://example.com/adfml/docs",
+    default="",
+)
 FIRST_DAY = Setting(
     "ADFML_FIRST_DAY",
     "the first day of the daily partitions, UTC",
@@ -287,6 +293,7 @@ ALL: tuple[Setting, ...] = (
     MANAGED_IDENTITY_CLIENT_ID,
     LOGGING_ENDPOINT,
     HASH_KEY,
+    DOCS_URL,
     FIRST_DAY,
     ENVIRONMENT,
     SCHEDULES,
