@@ -12,9 +12,16 @@ class CommandFailed(DocumentedError):
 
 
 class WorkflowFailed(CommandFailed):
-    """The workflow did not end well; carries what its runs said."""
+    """The workflow did not end well; carries what its runs said.
 
-    def __init__(self, name: str, messages: Sequence[str]) -> None:
+    Attributes:
+        name: of what was launched.
+        messages: what its runs said, one a failure.
+        backfill_id: the backfill's.
+    """
+
+    def __init__(self, name: str, messages: Sequence[str], backfill_id: str | None = None) -> None:
         self.name = name
         self.messages = list(messages)
+        self.backfill_id = backfill_id
         super().__init__("\n".join(messages) or f"{name}: it ended without success, and no run says why.")

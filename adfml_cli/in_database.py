@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import typer
 
 from adfml_cli.errors import CommandFailed
+from adfml_cli.output import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def show_advice(model: str, version: str | None, table: str, needs: Needs, conso
     facts = read_model_facts(lake, model, version, dialect, registered.model_sha256 if registered else None)
     advice = advise(facts, rows, needs)
     if as_json:
-        typer.echo(json.dumps(_to_json(facts, rows, advice), indent=2))
+        print_json(_to_json(facts, rows, advice))
         return
     typer.echo(f"Model {model} version {version}, table {table} on {rows.platform}")
     wide = console if console.is_terminal else Console(width=WIDTH)
@@ -87,8 +87,9 @@ def register_model(
     activate: bool,
     force: bool,
     create_table: bool,
-) -> list[str]:
-    """Store a version of the lake in a database's MLModels. Returns what to tell the user, in lines.
+    as_json: bool,
+) -> None:
+    """Store a version of the lake in a database's MLModels, and say so.
 
     Args:
         activate: procedures score by it from now on.
@@ -125,16 +126,19 @@ def register_model(
     before = [one.version for one in list_models(databases, database, schema, table, model) if one.is_active]
     record = ModelToStore(model, version, registered.model_sha256, kind, features)
     stored = store_model(databases, database, schema, table, record, data, activate)
+    was = next((one for one in before if one != version), None)
+    if as_json:
+        where_to = {"database": database, "schema": schema, "table": table}
+        print_json({**where_to, **dataclasses.asdict(stored), "active_before": before})
+        return
     where = ".".join(part for part in (database, schema, table) if part)
-    lines = [
+    typer.echo(
         f"Version {version} of model {model} is in {where}: {stored.bytes:,} bytes of {kind}, {len(features)} features."
-    ]
+    )
     if stored.is_active:
-        was = next((one for one in before if one != version), None)
-        lines.append(f"It is the active one{f' (before: version {was})' if was else ''}.")
+        typer.echo(f"It is the active one{f' (before: version {was})' if was else ''}.")
     else:
-        lines.append(f"It is not active; version {before[0]} is." if before else "No version of the model is active.")
-    return lines
+        typer.echo(f"It is not active; version {before[0]} is." if before else "No version of the model is active.")
 
 
 def _parse_table(table: str) -> tuple[str, str, str]:

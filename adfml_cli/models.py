@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from adfml_cli.errors import CommandFailed
+from adfml_cli.output import print_json
 from adfml_cli.people import name_user
 
 if TYPE_CHECKING:
@@ -40,9 +39,9 @@ def show_versions(model: str, console: Console, *, as_json: bool) -> None:
             "model": model,
             "aliases": aliases,
             "versions": [_to_json(version, aliases) for version in versions],
-            "changes": [_to_plain(dataclasses.asdict(change)) for change in registry.list_changes(model)],
+            "changes": registry.list_changes(model),
         }
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     for alias, named in sorted(aliases.items()):
         typer.echo(f"{alias} is version {named}.")
@@ -51,8 +50,8 @@ def show_versions(model: str, console: Console, *, as_json: bool) -> None:
         typer.echo(f"{version.version}: {_say_verdict(version)}")
 
 
-def promote(model: str, version: str, reason: str, *, force: bool) -> list[str]:
-    """Make a version champion. Returns what to tell the user, in lines.
+def promote(model: str, version: str, reason: str, *, force: bool, as_json: bool) -> None:
+    """Make a version champion, and say so.
 
     Raises:
         ReasonMissing, UnknownVersion, NotPassed: see `promote_version`.
@@ -62,11 +61,11 @@ def promote(model: str, version: str, reason: str, *, force: bool) -> list[str]:
     from resources.databricks import Databricks
 
     done = promote_version(ControlDatabase(), Databricks(), model, version, name_user(), reason, force=force)
-    return _describe_promotion(done)
+    _print_promotion(done, as_json=as_json)
 
 
-def roll_back(model: str, reason: str) -> list[str]:
-    """Make the version champion that was it before the current one. Returns what to tell the user, in lines.
+def roll_back(model: str, reason: str, *, as_json: bool) -> None:
+    """Make the version champion that was it before the current one, and say so.
 
     Raises:
         NothingToRollBack: no version was champion before.
@@ -75,26 +74,25 @@ def roll_back(model: str, reason: str) -> list[str]:
     from resources.control import ControlDatabase
     from resources.databricks import Databricks
 
-    return _describe_promotion(promotion.roll_back(ControlDatabase(), Databricks(), model, name_user(), reason))
+    done = promotion.roll_back(ControlDatabase(), Databricks(), model, name_user(), reason)
+    _print_promotion(done, as_json=as_json)
 
 
-def _describe_promotion(done: Promotion) -> list[str]:
+def _print_promotion(done: Promotion, *, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+        return
     change = done.change
     before = f"before: version {change.previous}" if change.previous else "before: none"
     when = f"{change.changed_at:%Y-%m-%d %H:%M} UTC"
-    lines = [f"Version {change.version} of model {change.model} is {change.alias} since {when} ({before})."]
+    typer.echo(f"Version {change.version} of model {change.model} is {change.alias} since {when} ({before}).")
     if done.unity_catalog.told or done.unity_catalog.problem:
-        lines.append(f"Unity Catalog: {done.unity_catalog}")
-    return lines
+        typer.echo(f"Unity Catalog: {done.unity_catalog}")
 
 
 def _to_json(version: ModelVersion, aliases: Mapping[str, str]) -> dict[str, Any]:
     names = sorted(alias for alias, named in aliases.items() if named == version.version)
-    return {**_to_plain(dataclasses.asdict(version)), "aliases": names}
-
-
-def _to_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    return {**dataclasses.asdict(version), "aliases": names}
 
 
 def _list_versions(versions: list[ModelVersion], aliases: Mapping[str, str]) -> Table:

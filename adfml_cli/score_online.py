@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import adfml_assets
+from adfml_cli.declared import DEFS
 from resources.help import DocumentedError
 
 if TYPE_CHECKING:
     from adfml_assets.components.online_endpoint import OnlineEndpoint
 
-DEFS = Path(adfml_assets.__file__).parent / "defs"
 _SERVICE: Final = "azure_ml_online"
 _BATCH_RECORDS = 4000
 

@@ -58,7 +58,8 @@ def wait_for_backfill(
         if current is not None and has_ended(current):
             _report(instance, backfill_id, watch, say)
             if current.status != BulkActionStatus.COMPLETED_SUCCESS:
-                raise WorkflowFailed(f"{name} ({current.status.value})", list(read_failures(instance, current)))
+                messages = list(read_failures(instance, current))
+                raise WorkflowFailed(f"{name} ({current.status.value})", messages, backfill_id)
             return current
         time.sleep(POLL_SECONDS)
 

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adfml_cli.errors import CommandFailed
+from adfml_cli import output
+from adfml_cli.errors import CommandFailed, WorkflowFailed
 from adfml_cli.people import name_user
 
 if TYPE_CHECKING:
@@ -74,6 +75,60 @@ def launch(
         elif (silent := find_no_daemon(instance)) is not None:
             say(silent)
     return backfill_id
+
+
+def run_workflow(mode: str, *, as_json: bool, **given: Any) -> None:
+    """`launch`, with what it says as text, or as one JSON document: the backfill as it is then, and the messages.
+
+    Raises:
+        CommandFailed, WorkflowFailed, AdfmlError, ResourceError: as `launch`.
+    """
+    _tell(lambda say, show: launch(mode, say=say, show=show, **given), as_json=as_json)
+
+
+def run_watch(backfill_id: str, *, as_json: bool) -> None:
+    """`watch`, with what it says as text, or as one JSON document.
+
+    Raises:
+        CommandFailed, WorkflowFailed: as `watch`.
+    """
+
+    def run(say: Say, show: Say) -> str:
+        watch(backfill_id, say, show)
+        return backfill_id
+
+    _tell(run, as_json=as_json)
+
+
+def _tell(run: Callable[[Say, Say], str | None], *, as_json: bool) -> None:
+    if not as_json:
+        run(output.say, output.show)
+        return
+    messages: list[str] = []
+    try:
+        backfill_id = run(messages.append, output.show_aside)
+    except WorkflowFailed as error:
+        output.print_json({"backfill": _describe(error.backfill_id), "messages": messages, "failures": error.messages})
+        raise
+    output.print_json({"backfill": _describe(backfill_id), "messages": messages, "failures": []})
+
+
+def _describe(backfill_id: str | None) -> dict[str, Any] | None:
+    """A backfill as JSON: what it is about, and how it stands."""
+    if backfill_id is None:
+        return None
+    with open_instance() as instance:
+        backfill = instance.get_backfill(backfill_id)
+    if backfill is None or backfill.asset_backfill_data is None:
+        return None
+    subsets = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key
+    return {
+        "id": backfill_id,
+        "title": backfill.title,
+        "status": backfill.status.value,
+        "assets": {key.to_user_string(): sorted(subsets[key].get_partition_keys()) for key in sorted(subsets)},
+        "tags": backfill.tags,
+    }
 
 
 def watch(backfill_id: str, say: Say, show: Say) -> None:

@@ -1,0 +1,35 @@
+"""What a shell offers when TAB is pressed. Whatever is cheap to find out: nothing here loads the definitions."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+_OFFERED_DAYS = 31
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Models that a defs.yaml declares."""
+    from adfml_cli.declared import list_names
+
+    return [name for name in list_names("TrainedModel", "ScoredModel") if name.startswith(incomplete)]
+
+
+def complete_database(incomplete: str) -> list[str]:
+    """Databases that a defs.yaml declares, or that the environment has an address of."""
+    from adfml_cli.declared import list_databases
+
+    return [name for name in list_databases() if name.startswith(incomplete)]
+
+
+def complete_day(incomplete: str) -> list[str]:
+    """Days that are partitions, the latest first: all that begin as told, or the last month."""
+    from resources.errors import ResourceError
+    from resources.settings import FIRST_DAY
+
+    try:
+        first = date.fromisoformat(FIRST_DAY.read())
+    except (ResourceError, ValueError):
+        return []  # a setting that is wrong is said by the command itself
+    today = datetime.now(UTC).date()
+    days = (today - timedelta(days=number) for number in range((today - first).days + 1))
+    return [day for day in map(date.isoformat, days) if day.startswith(incomplete)][:_OFFERED_DAYS]
