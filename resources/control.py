@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from resources.database import build_engine, open_connection
+from resources.database import build_engine, describe_address, open_connection
+from resources.errors import Unreachable
 from resources.settings import CONTROL
 
 if TYPE_CHECKING:
@@ -112,63 +113,70 @@ class ControlDatabase(dg.ConfigurableResource):
 
 
 def build_control_engine(url: str, timeout_seconds: int = 30) -> Engine:
-    """An engine for the control database, its tables made."""
-    import sqlalchemy as sa
+    """An engine for the control database, with this code's tables in it.
 
-    from resources import control_tables
+    Raises:
+        Unreachable: it does not answer, or its file cannot be made.
+        UpgradeNeeded, DatabaseNewer, NotMigrated, NotAControlDatabase: see `resources.migrations.upgrading`.
+    """
+    from resources.migrations.upgrading import require_tables
 
-    engine = build_engine(url, CONTROL, timeout_seconds)
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
-    else:
-        with open_connection(engine, "control", CONTROL):
-            pass
-    for _ in control_tables.metadata.tables:
-        try:
-            control_tables.metadata.create_all(engine)
-            _add_columns(engine)
-            return engine
-        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
-            # Processes may start at the same time: another one made a table between our look and our CREATE, at worst
-            # once for each table. PostgreSQL then speaks of a key of its own catalog.
-            continue
-    control_tables.metadata.create_all(engine)
-    _add_columns(engine)
+    engine = connect_control(url, timeout_seconds)
+    require_tables(engine)
     return engine
 
 
-def _add_columns(engine: Engine) -> None:
-    """Give the tables of an older version the columns that came later; all of those may be NULL."""
+def connect_control(url: str, timeout_seconds: int = 30) -> Engine:
+    """An engine for the control database, whatever tables it has; a SQLite file that does not exist is made.
+
+    Raises:
+        Unreachable: it does not answer, or its file cannot be made.
+    """
+    engine = build_engine(url, CONTROL, timeout_seconds)
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine, timeout_seconds)
+        _require_sqlite(engine)
+    else:
+        with open_connection(engine, "control", CONTROL):
+            pass
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, timeout_seconds: int) -> None:
+    import sqlite3
+
     import sqlalchemy as sa
+    import tenacity
 
-    from resources.control_tables import metadata
+    # Of several processes that open a new file one changes its mode; the others are refused at once, and do not wait.
+    patiently = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, sqlite3.OperationalError) and "locked" in str(e)),
+        wait=tenacity.wait_random(0.005, 0.05),
+        stop=tenacity.stop_after_delay(timeout_seconds),
+        reraise=True,
+    )
 
-    inspector = sa.inspect(engine)
-    for table in metadata.tables.values():
-        known = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name in known:
-                continue
-            name, kind = engine.dialect.identifier_preparer.quote(column.name), column.type.compile(engine.dialect)
-            quoted = engine.dialect.identifier_preparer.format_table(table)
-            with engine.begin() as connection:
-                connection.execute(sa.text(f"ALTER TABLE {quoted} ADD {name} {kind} NULL"))
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        patiently(connection.execute, "PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    _begin_immediately(engine)
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _require_sqlite(engine: Engine) -> None:
     from pathlib import Path
 
     import sqlalchemy as sa
 
-    if engine.url.database and engine.url.database != ":memory:":
-        Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    _begin_immediately(engine)
+    try:
+        if engine.url.database and engine.url.database != ":memory:":
+            Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        engine.connect().close()
+    except (OSError, sa.exc.DBAPIError) as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        check = f"the path in {CONTROL.name}, and that it may be written"
+        raise Unreachable("Database 'control'", describe_address(engine), str(reason), check) from None
 
 
 def _begin_immediately(engine: Engine) -> None:

@@ -185,3 +185,13 @@ retrainings = Table(
     Column("ended_at", UtcDateTime),
     Column("outcome", String(40)),
 )
+
+# Which revisions of these tables were applied, and since which revision code can use them (resources/migrations).
+schema_changes = Table(
+    "adfml_schema_changes",
+    metadata,
+    Column("revision", String(32), primary_key=True),
+    Column("compatible_from", String(32), nullable=False),
+    Column("applied_at", UtcDateTime, nullable=False),
+    Column("applied_by", String(60), nullable=False),
+)

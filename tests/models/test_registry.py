@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from resources.control import ControlDatabase, begin
-from resources.control_tables import model_alias_changes, model_aliases, model_versions
+from resources.control_tables import model_alias_changes, model_aliases, model_versions, schema_changes
+from resources.migrations.revisions import version_table
 from resources.model_registry import InvalidAlias, ModelRegistry, NotPassed, UnknownVersion, VersionKept, is_alias_name
 from tests.models.conftest import MODEL, add_passed, promote_each, record
 
@@ -154,8 +155,8 @@ def test_a_refused_alias_points_nowhere(models: ModelRegistry) -> None:
 def test_an_older_control_database_keeps_its_champion(models: ModelRegistry) -> None:
     engine = ControlDatabase().engine
     with begin(engine) as connection:
-        model_versions.drop(connection)
-        model_alias_changes.drop(connection)
+        for later in (model_versions, model_alias_changes, schema_changes, version_table):
+            later.drop(connection)
         values = {"set_at": datetime(2026, 3, 1, tzinfo=UTC), "run_id": "old"}
         connection.execute(model_aliases.insert().values(model=MODEL, alias="champion", version="4", **values))
     upgraded = ControlDatabase().models

@@ -1,0 +1,23 @@
+"""Commands for those who run a deployment: its control database's tables, and what is kept how long."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from adfml_cli.output import AsJson, telling_errors
+
+group = typer.Typer()
+
+
+@group.command()
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the control database's tables to those of this version. Safe when two run it at once."""
+    from adfml_cli import upgrade as command
+
+    with telling_errors():
+        command.run(dry_run=dry_run, as_json=as_json)
