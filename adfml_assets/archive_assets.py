@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from adfml_assets.about import About, extend_options, find_database_kind
 from adfml_assets.archive.copying import Archived
 from adfml_assets.archive.increment import take_increment
 from adfml_assets.archive.plan import ArchivePlan, PlannedTable
@@ -14,7 +15,6 @@ from adfml_assets.archive.run import ArchiveRun, closing_run
 from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.archive_metadata import describe_archived
 from adfml_assets.errors import NameCollision
-from adfml_assets.metadata import describe
 from adfml_assets.new_tables import archive_new_tables
 from adfml_assets.partitions import build_daily_partitions
 from resources.control import ControlDatabase, utc_now
@@ -45,20 +45,39 @@ def build_archive_assets(plan: ArchivePlan) -> dg.AssetsDefinition:
 def _build_spec(plan: ArchivePlan, key: dg.AssetKey, table: PlannedTable) -> dg.AssetSpec:
     name = table.source.full_name
     watermark = table.rules.watermark.column if table.rules.watermark else "none"
-    what = (
-        f"All rows of `{name}` as they were on the day, one snapshot a day. A past day that was not archived cannot "
-        "be: the rows are no longer what they were."
-        if plan.mode == "full"
-        else f"The rows of `{name}` that were added or changed since the last extract, by `{watermark}`. Intervals are "
-        "recorded before the data is read: none overlaps, none is missing."
-    )
+    about = _describe_snapshots(name) if plan.mode == "full" else _describe_extracts(name, watermark)
     return dg.AssetSpec(
         key,
-        description=describe(what, plan.adf_pipeline),
         group_name="archive" if plan.mode == "full" else "incremental",
-        kinds={"sql", "parquet"},
+        kinds={find_database_kind(plan.database), "parquet"},
         owners=list(plan.owners),
-        metadata={"source": name, "watermark": watermark},
+        **extend_options(about.build_options(plan.adf_pipeline), metadata={"source": name, "watermark": watermark}),
+    )
+
+
+def _describe_snapshots(name: str) -> About:
+    return About(
+        what=f"All rows of `{name}` as they were on the day, one snapshot a day.",
+        partition="a UTC day, `snapshot_date` in the lake: the whole table at the moment it was read.",
+        materialising="copies the table as it is now, in one consistent state, to Parquet with a manifest; today's "
+        "snapshot is replaced, a past day's is never made of today's rows. New columns are archived as they come.",
+        failing="leaves nothing of the partition visible, and the other tables of the run archived: the run's error "
+        "names the table, the cause and what to do. A past day that was not archived cannot be any more.",
+        activity="Copy activity `ArchiveTableToParquet` in `ForEach_ArchiveTable`",
+    )
+
+
+def _describe_extracts(name: str, watermark: str) -> About:
+    return About(
+        what=f"The rows of `{name}` that were added or changed since the last extract, by `{watermark}`.",
+        partition="a UTC day: the interval of watermarks that was recorded on it. A day that was missed is in the next "
+        "one's interval.",
+        materialising="records the interval up to the largest watermark there is, then reads it: none overlaps, none "
+        "is missing. A past day reads its recorded interval again.",
+        failing="loses no row: the interval stays recorded, and materialising the day again reads it. Where the "
+        "watermark went back, take a full snapshot.",
+        activity="Lookup activities `GetLastWatermark` and `GetCurrentWatermark`, Copy activity "
+        "`CopyIncrementalToStorage`, `UpdateWatermark`",
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from adfml_assets.about import About
 from adfml_assets.archive.current import build_current
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.asset_keys import archive_key, current_key, incremental_key
-from adfml_assets.metadata import describe, describe_partition
+from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
@@ -34,11 +35,7 @@ def _build_asset(
     @dg.asset(
         key=key,
         deps=[archive_key(*names), incremental_key(*names)],
-        description=describe(
-            f"`{source.full_name}` as of the day: the newest full snapshot up to then, and the extracts read after it; "
-            "of every key the row with the largest watermark.",
-            adf_pipeline,
-        ),
+        **_describe(source.full_name).build_options(adf_pipeline),
         partitions_def=build_daily_partitions(),
         group_name="current",
         kinds={"duckdb", "parquet"},
@@ -62,3 +59,16 @@ def _build_asset(
         return dg.MaterializeResult(metadata={**describe_partition(lake, folder, manifest), **facts})
 
     return current_table
+
+
+def _describe(name: str) -> About:
+    return About(
+        what=f"`{name}` as of the day, put together in the lake: the newest full snapshot up to then and the extracts "
+        "read after it.",
+        partition="a UTC day: of every key the row with the largest watermark that was archived up to then.",
+        materialising="reads the archive alone; the source is not asked. Deletes after the last full snapshot are not "
+        "seen.",
+        failing="means that neither a snapshot nor an extract is there up to the day, or that the table has no primary "
+        "key: materialise one, or declare the key at the source.",
+        activity="no counterpart in the pipelines: they leave extracts and never put them together",
+    )

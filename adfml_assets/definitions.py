@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from adfml_assets.code_references import add_code_references
 from adfml_assets.declarations import check_declarations
 from resources.azure_ml_batch import AzureMlBatch
 from resources.azure_ml_online import AzureMlOnline
@@ -44,4 +45,4 @@ def defs() -> dg.Definitions:
         # A process a step would import everything anew: seconds a table. Parallel work is threads inside an asset.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(declared, bound)
+    return dg.Definitions.merge(add_code_references(declared), bound)

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from adfml_assets.about import About
 from adfml_assets.asset_keys import drift_key, scores_key, scoring_input_key
 from adfml_assets.drift.comparison import DriftRules
 from adfml_assets.drift.report import build_report, write_report
@@ -12,9 +13,15 @@ from adfml_assets.drift.shown import CHECKS, build_check_results, describe_drift
 from resources.control import utc_now
 from resources.lake import Lake
 
-WHAT = (
-    "How far the records and scores of a day are from what the version that scored them was trained on: PSI and "
-    "missing values of every feature, and PSI of the scores."
+ABOUT = About(
+    what="How far the records and scores of a day are from what the version that scored them was trained on: PSI and "
+    "missing values of every feature, and PSI of the scores.",
+    partition="a UTC day: a row a feature and one for the scores.",
+    materialising="compares the day's scoring input and scores with the training data and warns by three checks, which "
+    "block nothing. Several days over a threshold ask for a new version, where that is declared.",
+    failing="means that there is nothing to compare with: the version's training data or metadata is gone, or the day "
+    "was not scored. What is drifting fails no run.",
+    activity="no counterpart in the pipelines: nobody looked whether the data still is what the model learned",
 )
 
 

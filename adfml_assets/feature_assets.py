@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from adfml_assets import lake_layout
+from adfml_assets.about import About, extend_options
 from adfml_assets.asset_keys import features_key, job_key
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.feature_set import Plan, build_features, plan_features
@@ -27,8 +28,10 @@ from resources.manifest import Manifest
 if TYPE_CHECKING:
     from adfml_assets.components.remote_engine import JobParts, RemoteEngine
 
-Options = Callable[[str, set[str]], dict[str, Any]]
+Options = Callable[[About, set[str]], dict[str, Any]]
 """Builds the keyword arguments of `dg.asset` from what an asset is, and its kinds."""
+
+_ENGINES = {"duckdb": "DuckDB", "spark": "Spark"}
 
 
 def build_features_asset(spec: FeatureSetSpec, options: dict[str, Any]) -> dg.AssetsDefinition:
@@ -37,8 +40,7 @@ def build_features_asset(spec: FeatureSetSpec, options: dict[str, Any]) -> dg.As
     @dg.asset(
         key=features_key(spec.name),
         deps=_list_sources(spec),
-        metadata={"parameters": dict(spec.parameters), "as_of": spec.as_of, "rows": spec.rows},
-        **options,
+        **extend_options(options, metadata=_describe_declared(spec)),
     )
     def features(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
         day = context.partition_key
@@ -67,14 +69,9 @@ def _build_job(spec: FeatureSetSpec, engine: "RemoteEngine", options: Options) -
     @dg.asset(
         key=job_key(features_key(spec.name)),
         deps=_list_sources(spec),
-        tags=SUBMITS_TAGS,
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
-        **options(
-            f"The statement of feature set `{spec.name}` for a day, written into the lake and submitted as "
-            f"{engine.title}. All that can be wrong with it is said before.",
-            engine.kinds,
-        ),
+        **extend_options(options(_describe_job(spec, engine.title), engine.kinds), tags=SUBMITS_TAGS),
     )
     def features_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         resources = context.resources
@@ -116,13 +113,11 @@ def _build_collected(spec: FeatureSetSpec, options: Options) -> dg.AssetsDefinit
     @dg.asset(
         key=key,
         deps=[job_key(key)],
-        tags=COLLECTS_TAGS,
         output_required=False,
-        metadata={"parameters": dict(spec.parameters), "as_of": spec.as_of, "rows": spec.rows},
-        **options(
-            f"The features of a day, as Spark on Databricks made them: one row a `{', '.join(spec.identity)}`, "
-            "verified. Its run waits in Dagster's queue, without a process, until the job has ended.",
-            {"databricks", "parquet"},
+        **extend_options(
+            options(describe_feature_set(spec), {"databricks", "parquet"}),
+            tags=COLLECTS_TAGS,
+            metadata=_describe_declared(spec),
         ),
     )
     def features(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
@@ -144,6 +139,48 @@ def _build_collected(spec: FeatureSetSpec, options: Options) -> dg.AssetsDefinit
         yield dg.MaterializeResult(metadata={**describe_features(lake, folder, manifest), **describe_job(job)})
 
     return features
+
+
+def describe_feature_set(spec: FeatureSetSpec) -> About:
+    """What the features are, for the asset's description."""
+    whose = (
+        f"What is known of each event (`{spec.key}`) at its own time: nothing that happened later is in its features."
+        if spec.rows == "event"
+        else f"What is known of each `{spec.key}` at the end of a day, and of earlier days to learn from: nothing that "
+        "happened after a feature date is in its features."
+    )
+    defined = f"Function `{spec.function}`." if spec.function else "Defined in SQL."
+    rows = "every event up to the day" if spec.rows == "event" else f"a row a `{spec.key}` and `feature_date`"
+    where = (
+        "collects what the job on Databricks made and verifies it; its run waits in Dagster's queue, without a "
+        "process, until the job has ended."
+        if spec.engine == "databricks"
+        else f"runs the definition on {_ENGINES[spec.engine]} over the day's archived tables: all of it, or nothing."
+    )
+    return About(
+        what=f"{whose} {defined}",
+        partition=f"a UTC day: {rows}, made of the tables archived on that day.",
+        materialising=where,
+        failing="leaves the features as they were. Either a table has no partition of the day (materialise it first), "
+        "or the definition asks for what the tables do not have: the error shows both.",
+        activity="ExecuteDataFlow activity `RunFeatureEngineering`",
+    )
+
+
+def _describe_job(spec: FeatureSetSpec, title: str) -> About:
+    return About(
+        what=f"The statement of feature set `{spec.name}` for a day, written into the lake and submitted as {title}.",
+        partition="a UTC day: the submission for the features of that day.",
+        materialising="checks the definition against the tables, submits the job once, whatever crashes, and ends; a "
+        "sensor sees to the rest.",
+        failing="means that the job was not submitted: the definition, a missing partition, or the service's refusal, "
+        "in the error. What the job itself fails of is at the features.",
+        activity="ExecuteDataFlow activity `RunFeatureEngineering`, its start",
+    )
+
+
+def _describe_declared(spec: FeatureSetSpec) -> dict[str, Any]:
+    return {"parameters": dict(spec.parameters), "as_of": spec.as_of, "rows": spec.rows}
 
 
 def _list_sources(spec: FeatureSetSpec) -> list[dg.AssetKey]:

@@ -11,7 +11,7 @@ from resources.manifest import Manifest
 
 
 def describe(what: str, adf_pipeline: str | None) -> str:
-    """An asset's or job's description, with the pipeline it takes the place of."""
+    """A job's description, with the pipeline it takes the place of."""
     return f"{what}\n\nADF: `{adf_pipeline}`." if adf_pipeline else what
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from adfml_assets import lake_layout
+from adfml_assets.about import About, extend_options
 from adfml_assets.asset_keys import champion_key, job_key, model_key
 from adfml_assets.models.gate import BASELINE, CHAMPION, judge
 from adfml_assets.models.promotion import promote_version, tell_unity_catalog
@@ -19,6 +20,25 @@ from resources.databricks import Databricks
 from resources.model_registry import ModelVersion, NotPassed, UnknownVersion, VersionKept, VersionRecord
 from resources.remote_jobs import RemoteJob
 
+_MODEL = About(
+    what="The model that the training job left: verified, registered, and judged by the gate.",
+    partition="a version of the model. One that passes the gate becomes challenger; one that is refused stays, with "
+    "the reason.",
+    materialising="collects what the job left and compares it with the naive forecasts and the champion on the test "
+    "split. Its run waits in Dagster's queue, without a process, until the job has ended.",
+    failing="is the job's own (its error and its page are in the run), or the job left something else than was asked "
+    "for. Mend the cause, then materialise the `_job` of the version again: it submits a new attempt.",
+    activity="what Until loops wait for and WebActivity `LogTrainingResult` posts; the pipelines have no gate",
+)
+_CHAMPION = About(
+    what="The version that scores: promoted from challenger to champion once it has passed the gate.",
+    partition="a version of the model: its promotion.",
+    materialising="moves the alias `champion` to the version, here and in Unity Catalog. `adfml rollback` goes back to "
+    "the one before.",
+    failing="means that the version has not passed its gate; the champion stays as it is. `adfml promote --force` goes "
+    "against the gate.",
+    activity="no counterpart in the pipelines: `model_stage: Production` was set by hand",
+)
 _PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
@@ -29,15 +49,9 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[job_key(key)],
-        tags=COLLECTS_TAGS,
         output_required=False,
         required_resource_keys={"lake", "control", "completion_log", *spec.services},
-        **spec.build_options(
-            "The model that the training job left: verified, registered, and judged by the gate. A version that passes "
-            "becomes challenger; one that is refused stays, with the reason. Its run waits in Dagster's queue, without "
-            "a process, until the job has ended.",
-            {"scikitlearn", "mlflow"},
-        ),
+        **extend_options(spec.build_options(_MODEL, {"scikitlearn", "mlflow"}), tags=COLLECTS_TAGS),
     )
     def model(context: dg.AssetExecutionContext) -> Any:
         resources, version = context.resources, context.partition_key
@@ -108,11 +122,7 @@ def build_champion_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         key=champion_key(spec.model),
         deps=[model_key(spec.model)],
         required_resource_keys={"control", *spec.services},
-        **spec.build_options(
-            "The version that scores: promoted from challenger to champion, once it has passed the gate. `adfml "
-            "rollback` goes back to the one before.",
-            {"mlflow"},
-        ),
+        **spec.build_options(_CHAMPION, {"mlflow"}),
     )
     def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         control: ControlDatabase = context.resources.control

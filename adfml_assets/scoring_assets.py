@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from adfml_assets import lake_layout
+from adfml_assets.about import extend_options
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import (
     champion_key,
@@ -158,10 +159,9 @@ def build_job(
     @dg.asset(
         key=job_key(scores_key(spec.model)),
         deps=[scoring_input_key(spec.model)],
-        tags=SUBMITS_TAGS,
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
-        **options,
+        **extend_options(options, tags=SUBMITS_TAGS),
     )
     def scoring_job(context: dg.AssetExecutionContext, config: ScoringJobConfig) -> dg.MaterializeResult[None]:
         resources = context.resources
@@ -237,9 +237,8 @@ def build_scores(
     @dg.asset(
         key=key,
         deps=[job_key(key), scoring_input_key(spec.model)],
-        tags=COLLECTS_TAGS,
         output_required=False,
-        **options,
+        **extend_options(options, tags=COLLECTS_TAGS),
     )
     def scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
         day, model = context.partition_key, spec.model

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from adfml_assets.about import About, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import features_key, table_key, training_data_key
 from adfml_assets.features.sources import source_key
@@ -76,7 +77,7 @@ def build_training_data_asset(
     return training_data
 
 
-def describe_training_data(source: "FromFeatures | FromQuery", label: "Label") -> str:
+def describe_training_data(source: "FromFeatures | FromQuery", label: "Label") -> About:
     """What the asset is, for its description."""
     spec, label_spec = source.build_spec(), label.build_spec()
     after = f"with what came after them (`{label_spec.name}`, the following {label_spec.days} days)"
@@ -86,15 +87,23 @@ def describe_training_data(source: "FromFeatures | FromQuery", label: "Label") -
         rows = f"Features of every snapshot of `{spec.feature_set}`"
     else:
         rows = f"Features of `{spec.feature_set}`"
-    return (
-        f"{rows} {after}, split by time: train before validation before test, with {label_spec.days} days between. A "
-        "version keeps the snapshots and dates it was first made from, unless a run is told others."
+    return About(
+        what=f"{rows} {after}, split by time: train before validation before test, {label_spec.days} days apart.",
+        partition="a version of the model: its train, validation and test files, and the data card of them.",
+        materialising="keeps the snapshots and dates the version was first made from, unless the run's config names "
+        "others. The categories that become columns are those of the train split.",
+        failing="leaves the version as it was. Most often the history is too short for the label's days, or a table of "
+        "the label is not archived: the error lists the dates there are.",
+        activity="Copy activity `ArchiveTrainingData`",
     )
 
 
 def list_training_data_kinds(source: "FromFeatures | FromQuery") -> set[str]:
     """The asset's kinds."""
-    return {"duckdb", "parquet", *({"sql"} if isinstance(source.build_spec(), QuerySource) else ())}
+    spec = source.build_spec()
+    return {"duckdb", "parquet"} | (
+        {find_database_kind(parse_reference(spec.table)[0])} if isinstance(spec, QuerySource) else set()
+    )
 
 
 def _list_upstream(source: FeaturesSource | QuerySource, label: LabelSpec) -> list[dg.AssetDep]:

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from adfml_assets import lake_layout
+from adfml_assets.about import About, extend_options
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import job_key, model_key, training_data_key
 from adfml_assets.components.batch_endpoint import BatchEndpoint
@@ -46,7 +47,7 @@ class TrainingSpec:
     experiment: str
     hyperparameters: str
     rules: GateRules
-    build_options: Callable[[str, set[str]], dict[str, Any]]
+    build_options: Callable[[About, set[str]], dict[str, Any]]
 
     @property
     def services(self) -> set[str]:
@@ -72,14 +73,9 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
     @dg.asset(
         key=job_key(model_key(spec.model)),
         deps=[training_data_key(spec.model)],
-        tags=SUBMITS_TAGS,
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
-        **spec.build_options(
-            f"The training job, {spec.engine.title}, submitted. The run ends when the service has the job; nothing "
-            "waits for it but a row in the ledger.",
-            spec.engine.kinds,
-        ),
+        **extend_options(spec.build_options(_describe(spec), spec.engine.kinds), tags=SUBMITS_TAGS),
     )
     def training_job(context: dg.AssetExecutionContext, config: TrainingJobConfig) -> dg.MaterializeResult[None]:
         resources, version = context.resources, context.partition_key
@@ -99,6 +95,20 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         )
 
     return training_job
+
+
+def _describe(spec: TrainingSpec) -> About:
+    return About(
+        what=f"The training of `{spec.model}`, submitted as {spec.engine.title}.",
+        partition="a version of the model: the job that trains it.",
+        materialising="submits the job once, whatever crashes, and ends when the service has it; nothing waits for it "
+        "but a row in the ledger. The version's training data has to be there.",
+        failing="means that the job was not submitted: the service's refusal is in the error. What the job itself "
+        f"fails of fails the run of `{model_key(spec.model).to_user_string()}`, with the job's page.",
+        activity="DatabricksJob activity `RunMLTraining`"
+        if spec.engine.service == DATABRICKS
+        else "AzureMLExecutePipeline activity `RunMLTrainingPipeline`",
+    )
 
 
 def choose_engine(spec: TrainingSpec, config: TrainingJobConfig) -> RemoteEngine | BatchEndpoint:

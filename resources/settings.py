@@ -273,6 +273,19 @@ SCHEDULES = Setting(
     default="",
 )
 
+GIT_URL = Setting(
+    "ADFML_GIT_URL",
+    "the address of the repository that this project is in (GitHub, GitLab, Azure Repos): code is linked there",
+    "https://dev.azure.com/org/project/_git/adfml",
+    default="",
+)
+GIT_BRANCH = Setting(
+    "ADFML_GIT_BRANCH",
+    "the branch that is deployed, for the links to ADFML_GIT_URL",
+    "main",
+    default="main",
+)
+
 ALL: tuple[Setting, ...] = (
     LAKE,
     LAKE_ENDPOINT,
@@ -297,6 +310,8 @@ ALL: tuple[Setting, ...] = (
     FIRST_DAY,
     ENVIRONMENT,
     SCHEDULES,
+    GIT_URL,
+    GIT_BRANCH,
 )
 
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About, extend_options
+from adfml_assets.code_references import refer_to_functions
 from adfml_assets.errors import DeclarationInvalid
-from adfml_assets.metadata import describe
 from resources.key_vault import is_secret_name
 
 STRICT = ConfigDict(extra="forbid")
@@ -53,17 +54,23 @@ def require_service(engine: str, found: str, expected: str) -> None:
 
 
 def build_options(
-    what: str,
+    about: About,
     *,
     adf_pipeline: str | None,
     partitions: dg.PartitionsDefinition,
     group: str,
     kinds: set[str],
     owners: Sequence[str],
+    functions: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The keyword arguments of `dg.asset` that say what an asset is and to whom it belongs."""
+    """The keyword arguments of `dg.asset` that say what an asset is and to whom it belongs.
+
+    Args:
+        functions: `package.module.function` of the declaration, which the asset page links beside the defs.yaml.
+    """
+    said = extend_options(about.build_options(adf_pipeline), metadata=refer_to_functions(functions))
     return {
-        "description": describe(what, adf_pipeline),
+        **said,
         "partitions_def": partitions,
         "group_name": group,
         "kinds": kinds,

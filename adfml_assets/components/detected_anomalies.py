@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field
 
 from adfml_assets import lake_layout
+from adfml_assets.about import About, find_database_kind
 from adfml_assets.anomalies.declared import DetectorSpec
 from adfml_assets.anomalies.detecting import detect_anomalies
 from adfml_assets.anomalies.readings import ArchivedSource, LiveSource, Source
@@ -115,9 +116,9 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
         assets = [self._build_detection(spec), *self._build_write_back()]
         return dg.Definitions.merge(dg.Definitions(assets=assets), self._build_schedule(assets))
 
-    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+    def _options(self, about: About, kinds: set[str]) -> dict[str, Any]:
         return build_options(
-            what,
+            about,
             adf_pipeline=self.adf_pipeline,
             partitions=build_daily_partitions(),
             group="anomalies",
@@ -128,8 +129,6 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
     def _build_detection(self, spec: DetectorSpec) -> dg.AssetsDefinition:
         build_key = {"archive": archive_key, "current": current_key, "database": table_key}[self.read_from]
         key = anomalies_key(self.name)
-        days = "day" if self.detect_days == 1 else f"{self.detect_days} days"
-        series = f", a model for each `{self.by}`" if self.by else ""
 
         @dg.asset(
             key=key,
@@ -139,11 +138,7 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
                     "no_anomalies", asset=key, description="No anomalies, and no series that could not be checked."
                 )
             ],
-            **self._options(
-                f"Anomalies of {', '.join(self.variables)} in `{self.source}` over the {days} of a partition{series}: "
-                "rows in which they do not go together as they did before.",
-                {"scikitlearn", "parquet"},
-            ),
+            **self._options(self._describe_detection(), {"scikitlearn", "parquet"}),
         )
         def anomalies(
             context: dg.AssetExecutionContext, config: DetectionConfig, lake: Lake, databases: Databases
@@ -167,6 +162,21 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
             )
 
         return anomalies
+
+    def _describe_detection(self) -> About:
+        days = "day" if self.detect_days == 1 else f"{self.detect_days} days"
+        series = f", a model for each `{self.by}`" if self.by else ""
+        return About(
+            what=f"Anomalies of {', '.join(self.variables)} in `{self.source}` over the {days} of a partition{series}: "
+            "rows in which they do not go together as they did before.",
+            partition=f"a UTC day: every row of the {days} that end with it, with score, threshold and, where it is an "
+            "anomaly, the variables that stand out.",
+            materialising="fits the models on the days before (or takes the stored ones) and checks the readings. "
+            "Anomalies warn by a check; they fail nothing.",
+            failing="means that readings cannot be put together to complete rows, or that there are too few to learn "
+            "from: the error has the service's code and names the series.",
+            activity="WebActivity `DetectAnomalies` (`:detect-last`); the service was retired in October 2026",
+        )
 
     def _open_source(self, lake: Lake, databases: Databases, day: str) -> Source:
         names = parse_reference(self.source)
@@ -197,9 +207,16 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
                 lambda day: lake_layout.anomalies_folder(self.name, day),
                 write,
                 self._options(
-                    f"{what} in `{self.write_back.table}`, in one transaction. Writing a day twice changes nothing, "
-                    "and an older partition never overwrites a newer one.",
-                    {"sql"},
+                    About(
+                        what=f"{what} in `{self.write_back.table}`.",
+                        partition="a UTC day: the rows of the days that its partition checked.",
+                        materialising="puts them in place of what an earlier run said of these days, in one "
+                        "transaction. Writing a day twice changes nothing, and an older partition never overwrites a "
+                        "newer one.",
+                        failing="leaves the table as it was; the error names the column or the key that does not fit.",
+                        activity="what follows WebActivity `DetectAnomalies`: its answer written to SQL",
+                    ),
+                    {find_database_kind(database)},
                 ),
             )
         ]

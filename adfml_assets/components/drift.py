@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About
 from adfml_assets.components.declaration import STRICT
 from adfml_assets.drift.comparison import DriftRules
-from adfml_assets.drift_assets import WHAT, build_drift_asset
+from adfml_assets.drift_assets import ABOUT, build_drift_asset
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.retraining import build_retraining
 from sensors.retraining_sensor import RetrainingRules
@@ -82,7 +83,7 @@ class Drift(dg.Resolvable):
         _require(not twice, "features", twice, "each feature once")
         _require(named is None or not self.leave_out, "leave_out", list(self.leave_out), "`features` or this, not both")
 
-    def build_defs(self, model: str, build_options: Callable[[str, set[str]], dict[str, Any]]) -> dg.Definitions:
+    def build_defs(self, model: str, build_options: Callable[[About, set[str]], dict[str, Any]]) -> dg.Definitions:
         """The asset of a model's drift; with `retrain` also the sensor, and the job that launches a version.
 
         Args:
@@ -91,7 +92,7 @@ class Drift(dg.Resolvable):
         """
         features = tuple(self.features) if self.features is not None else None
         rules = DriftRules(self.psi, self.missing, features, tuple(self.leave_out))
-        options = {**build_options(WHAT, {"duckdb", "parquet"}), "group_name": GROUP}
+        options = {**build_options(ABOUT, {"duckdb", "parquet"}), "group_name": GROUP}
         assets = dg.Definitions(assets=[build_drift_asset(model, rules, options)])
         if self.retrain is None:
             return assets

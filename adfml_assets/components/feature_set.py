@@ -8,10 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About, extend_options
+from adfml_assets.code_references import refer_to_file
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.errors import DeclarationInvalid
-from adfml_assets.feature_assets import build_features_asset, build_remote_features
+from adfml_assets.feature_assets import build_features_asset, build_remote_features, describe_feature_set
 from adfml_assets.features.definition import FeatureSetSpec, TableRef
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.point_in_time_check import build_point_in_time_check
@@ -140,8 +142,11 @@ class FeatureSet(dg.Component, dg.Resolvable):
         spec = self.build_spec(self._read_sql(context) if self.sql else None)
         if not isinstance(self.engine, str):
             return dg.Definitions(assets=build_remote_features(spec, self.engine, self._options))
-        kinds = {"sql" if self.sql else "ibis", self.engine, "parquet"}
-        asset = build_features_asset(spec, self._options(self._describe(), kinds))
+        kinds = {"sql" if self.sql else "python", self.engine, "parquet"}
+        options = self._options(describe_feature_set(spec), kinds)
+        if self.sql:
+            options = extend_options(options, metadata=refer_to_file(Path(context.path) / self.sql, self.sql))
+        asset = build_features_asset(spec, options)
         return dg.Definitions(assets=[asset], asset_checks=[build_point_in_time_check(spec)])
 
     def _read_sql(self, context: dg.ComponentLoadContext) -> str:
@@ -152,22 +157,13 @@ class FeatureSet(dg.Component, dg.Resolvable):
             raise DeclarationInvalid(f"Feature set {self.name}", "sql", self.sql, expected)
         return file.read_text(encoding="utf-8")
 
-    def _describe(self) -> str:
-        whose = (
-            f"What is known of each event (`{self.key}`) at its own time: nothing that happened after it"
-            if self.rows == "event"
-            else f"What is known of each `{self.key}` at the end of a day, and of earlier days: nothing that happened "
-            "after a feature date"
-        )
-        defined = f"Function: `{self.function}`" if self.function else f"SQL: `{self.sql}`"
-        return f"{whose} is in its features. {defined}."
-
-    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+    def _options(self, about: About, kinds: set[str]) -> dict[str, Any]:
         return build_options(
-            what,
+            about,
             adf_pipeline=self.adf_pipeline,
             partitions=build_daily_partitions(),
             group="features",
             kinds=kinds,
             owners=self.owners,
+            functions=[self.function] if self.function else [],
         )

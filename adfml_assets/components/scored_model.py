@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
@@ -21,6 +22,7 @@ from adfml_assets.scoring.model_choice import ModelChoice
 from adfml_assets.scoring.online_assets import build_online_scores
 from adfml_assets.scoring.predictions import Target
 from adfml_assets.scoring.source_rows import SourceSpec
+from adfml_assets.scoring.texts import ScoringTexts
 from adfml_assets.scoring_assets import ScoringSpec, build_input, build_job, build_predictions, build_scores
 from resources.model_registry import CHAMPION, is_alias_name
 
@@ -170,9 +172,9 @@ class ScoredModel(dg.Component, dg.Resolvable):
             return self._build_in_database(self.engine, spec)
         scoring = dg.Definitions(
             assets=[
-                build_input(spec, self._options(self._describe_records(), {"parquet"})),
+                build_input(spec, self._options(self._texts.describe_records(), self._list_input_kinds())),
                 *self._build_scored(spec, self.engine),
-                build_predictions(spec, self._options(self._describe_write_back(), {"sql"})),
+                build_predictions(spec, self._options(self._texts.describe_write_back(), {self._target_kind})),
             ]
         )
         if self.drift is None:
@@ -182,11 +184,8 @@ class ScoredModel(dg.Component, dg.Resolvable):
     def _build_in_database(self, engine: InDatabaseEngine, spec: ScoringSpec) -> dg.Definitions:
         assert isinstance(spec.source, SourceSpec)  # noqa: S101 - the engine was checked
         inside = engine.build_spec(self.name, spec.choice, spec.source, spec.target)
-        what = (
-            f"{self._describe_write_back()} The database scores them itself: {self._describe_rows()}, by "
-            f"{self._describe_version()}. No row leaves it{self._describe_sample(engine)}."
-        )
-        table = build_in_database_scores(inside, self._options(what, {"sql"}))
+        about = self._texts.describe_in_database(engine.sample_rows if engine.verify == "sample" else 0)
+        table = build_in_database_scores(inside, self._options(about, {self._target_kind, "sql"}))
         return dg.Definitions(assets=[table], asset_checks=[build_advice_check(inside)])
 
     def _build_spec(self) -> ScoringSpec:
@@ -194,9 +193,31 @@ class ScoredModel(dg.Component, dg.Resolvable):
         source = self.from_query.build_spec() if self.from_query is not None else str(self.from_features)
         return ScoringSpec(self.name, choice, source, self.write_back.build_target())
 
-    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+    @property
+    def _texts(self) -> ScoringTexts:
+        query = self.from_query
+        return ScoringTexts(
+            model=self.name,
+            version=f"version {self.version}"
+            if self.version
+            else f"the version that is `{self.alias or CHAMPION}` then",
+            feature_set=self.from_features,
+            source=query.build_spec() if query is not None else None,
+            target=self.write_back.build_target(),
+            service=self.engine.service,
+        )
+
+    @property
+    def _target_kind(self) -> str:
+        return find_database_kind(parse_reference(self.write_back.table)[0])
+
+    def _list_input_kinds(self) -> set[str]:
+        read_from = find_database_kind(parse_reference(self.from_query.table)[0]) if self.from_query else "duckdb"
+        return {read_from, "parquet"}
+
+    def _options(self, about: About, kinds: set[str]) -> dict[str, Any]:
         return build_options(
-            what,
+            about,
             adf_pipeline=self.adf_pipeline,
             partitions=build_daily_partitions(),
             group="scoring",
@@ -207,60 +228,13 @@ class ScoredModel(dg.Component, dg.Resolvable):
     def _build_scored(
         self, spec: ScoringSpec, engine: RemoteEngine | BatchEndpoint | OnlineEndpoint
     ) -> list[dg.AssetsDefinition]:
-        each = "each naming its model, version, alias, feature snapshot and when it was scored."
+        scores = self._texts.describe_scores()
         if isinstance(engine, OnlineEndpoint):
-            what = (
-                "The scores of a day, by an Azure ML online endpoint: one for every record that the model did not "
-                f"refuse, {each}"
-            )
-            options = self._options(what, {"azureml", "parquet"})
+            options = self._options(scores, {"azureml", "parquet"})
             return [
                 build_online_scores(model=self.name, engine=engine, options=options, require_input=spec.require_input)
             ]
-        job = (
-            f"The scoring job, {engine.title}, submitted for the version that the scoring input was made for: a "
-            "later change of champion changes nothing in it."
-        )
-        scores = (
-            f"The scores of a day: one for every record, {each} Its run waits in Dagster's queue, without a process, "
-            "until the job has ended."
-        )
         return [
-            build_job(spec, engine, self._options(job, engine.kinds)),
-            build_scores(spec, engine, self._options(scores, {"parquet"})),
+            build_job(spec, engine, self._options(self._texts.describe_job(engine.title), engine.kinds)),
+            build_scores(spec, engine, self._options(scores, {*engine.kinds, "parquet"})),
         ]
-
-    def _describe_records(self) -> str:
-        if self.from_query is None:
-            records = f"the features of `{self.from_features}` of the day's newest feature date"
-        else:
-            records = f"{self._describe_rows()}; what was read earlier on the day stays"
-        by = self._describe_version()
-        return f"The records to be scored: {records}. They have exactly the features, in its order, of {by}."
-
-    def _describe_rows(self) -> str:
-        assert self.from_query is not None  # noqa: S101 - the caller looked
-        where = f" where {self.from_query.where}" if self.from_query.where else ""
-        return f"the rows of `{self.from_query.table}`{where}"
-
-    def _describe_version(self) -> str:
-        return f"version {self.version}" if self.version else f"the version that is `{self.alias or CHAMPION}` then"
-
-    def _describe_sample(self, engine: InDatabaseEngine) -> str:
-        if engine.verify == "synthetic":
-            return ""
-        return f" but {engine.sample_rows} at most, on which compiled scores are compared with the model's own"
-
-    def _describe_write_back(self) -> str:
-        table, keys = self.write_back.table, ", ".join(self.write_back.keys)
-        rows = self.write_back.batch_rows
-        how = "in one transaction" if rows is None else f"in transactions of {rows:,} rows, which can be resumed"
-        wins = (
-            "the day that is written last wins"
-            if self.write_back.overwrite_newer
-            else ("an older day never overwrites a newer one")
-        )
-        written = f"The scores in `{table}`, upserted by {keys} {how}. Writing a day twice changes nothing, and {wins}."
-        if self.from_query is None or self.from_query.scored_date is None:
-            return written
-        return f"{written} `{self.from_query.scored_date}` of the scored rows of `{self.from_query.table}` is set."

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.language_engine import LanguageEngine
 from adfml_assets.components.openai_batch_engine import OpenAIBatchEngine
@@ -75,10 +76,10 @@ class ScoredText(dg.Component, dg.Resolvable):
 
         return dg.Definitions(assets=build_batch_assets(self, self.engine, context.path))
 
-    def build_options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+    def build_options(self, about: About, kinds: set[str]) -> dict[str, Any]:
         """The keyword arguments of `dg.asset` of each of its assets: daily partitions, group `text`."""
         return build_options(
-            what,
+            about,
             adf_pipeline=self.adf_pipeline,
             partitions=build_daily_partitions(),
             group="text",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets.about import About
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.declaration import STRICT, build_options
 from adfml_assets.components.gate import Gate
@@ -99,15 +100,17 @@ class TrainedModel(dg.Component, dg.Resolvable):
 
     def _build_training_data(self) -> dg.AssetsDefinition:
         source = choose_source(f"Model {self.name}", self.from_features, self.from_query, self.label)
-        options = self._options(describe_training_data(source, self.label), list_training_data_kinds(source))
+        described = describe_training_data(source, self.label)
+        options = self._options(described, list_training_data_kinds(source), self.label.function)
         return build_training_data_asset(self.name, source, self.label, options)
 
-    def _options(self, what: str, kinds: set[str]) -> dict[str, Any]:
+    def _options(self, about: About, kinds: set[str], function: str | None = None) -> dict[str, Any]:
         return build_options(
-            what,
+            about,
             adf_pipeline=self.adf_pipeline,
             partitions=build_model_versions(self.name),
             group="training",
             kinds=kinds,
             owners=self.owners,
+            functions=[function] if function else [],
         )

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from adfml_assets import lake_layout
+from adfml_assets.about import extend_options, find_database_kind
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, job_key, text_scores_key, written_text_key
 from adfml_assets.errors import DeclarationInvalid, WrongResult
@@ -23,7 +24,8 @@ from adfml_assets.text.answer_schema import RESERVED, load_schema
 from adfml_assets.text.costs import BATCH_SHARE, compute_standard_cost
 from adfml_assets.text.prompts import compile_prompt
 from adfml_assets.text.requests import RequestSpec, build_requests
-from adfml_assets.text.results import PREDICTIONS, REJECTS, Result, collect_answers
+from adfml_assets.text.results import Result, collect_answers
+from adfml_assets.text.texts import describe_answers, describe_requests, describe_written
 from adfml_assets.text.written_text import write_answers
 from adfml_assets.written_back import build_written_back
 from resources.control import ControlDatabase, utc_now
@@ -126,13 +128,11 @@ def _build_job(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: Req
     @dg.asset(
         key=job_key(key),
         deps=[archive_key(*parse_reference(declaration.source))],
-        tags=SUBMITS_TAGS,
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
-        **declaration.build_options(
-            f"What `{engine.deployment}` is asked about each row of `{declaration.source}`, submitted as Azure OpenAI "
-            "batches. Rows that have an answer from before are not asked about again.",
-            {service},
+        **extend_options(
+            declaration.build_options(describe_requests(engine.deployment, declaration.source), {"openai"}),
+            tags=SUBMITS_TAGS,
         ),
     )
     def text_job(context: dg.AssetExecutionContext, config: AskConfig) -> dg.MaterializeResult[None]:
@@ -192,13 +192,9 @@ def _build_scores(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: 
     @dg.asset(
         key=key,
         deps=[job_key(key)],
-        tags=COLLECTS_TAGS,
         output_required=False,
-        **declaration.build_options(
-            f"The answers of `{engine.deployment}`, one row each in columns (`{PREDICTIONS}`), and the rows without a "
-            f"usable one, with the reason (`{REJECTS}`). Its run waits in Dagster's queue, without a process, until "
-            "all batches have ended.",
-            {"parquet"},
+        **extend_options(
+            declaration.build_options(describe_answers(engine.deployment), {"openai", "parquet"}), tags=COLLECTS_TAGS
         ),
     )
     def text_scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
@@ -282,8 +278,7 @@ def _build_write_back(declaration: "ScoredText") -> dg.AssetsDefinition:
         lambda day: lake_layout.text_scores_folder(declaration.name, day),
         write,
         declaration.build_options(
-            f"The answers in {', '.join(wanted.columns.values())} of `{wanted.table}`, set by key in one transaction "
-            "(the pipeline's usp_UpdateSentiment, a row a call). Writing a day twice changes nothing.",
-            {"sql"},
+            describe_written(wanted.table, list(wanted.columns.values())),
+            {find_database_kind(parse_reference(wanted.table)[0])},
         ),
     )

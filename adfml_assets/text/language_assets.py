@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from adfml_assets import lake_layout
+from adfml_assets.about import find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import archive_key, text_scores_key, written_text_key
 from adfml_assets.components.language_engine import LanguageEngine
@@ -13,6 +14,7 @@ from adfml_assets.metadata import describe_partition
 from adfml_assets.text.language_rows import RowsToScore
 from adfml_assets.text.language_run import LanguageRun, Marks, Progress, score_rows
 from adfml_assets.text.language_scoring import TextRules
+from adfml_assets.text.texts import describe_sentiment, describe_written
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.lake import Lake
@@ -39,16 +41,11 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
     database, schema, table = parse_reference(declaration.source)
     scores, written = text_scores_key(declaration.name), written_text_key(declaration.name, database, schema, table)
     columns = engine.columns
-    options = declaration.build_options(
-        f"The sentiment of `{declaration.text}` in `{declaration.source}`, by Azure AI Language: rows with "
-        f"`{columns.scored}` = 0, in pages of {engine.page_rows}. A run that was killed goes on where it was.",
-        {"azure", "parquet"},
-    )
-    back = declaration.build_options(
-        f"The scores in `{declaration.source}`: {columns.sentiment}, {columns.positive}, {columns.neutral}, "
-        f"{columns.negative}, and {columns.scored} = 1, a page a transaction.",
-        {"sql"},
-    )
+    about = describe_sentiment(declaration.text, declaration.source, columns.scored, engine.page_rows)
+    options = declaration.build_options(about, {"azure", "parquet"})
+    set_columns = [columns.sentiment, columns.positive, columns.neutral, columns.negative, columns.scored]
+    about = describe_written(declaration.source, set_columns, "a page a transaction")
+    back = declaration.build_options(about, {find_database_kind(database)})
     partitions = options.pop("partitions_def")
     back.pop("partitions_def")
     source = archive_key(database, schema, table)

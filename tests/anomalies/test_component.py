@@ -136,7 +136,7 @@ def test_every_asset_says_what_it_is(declare: Declare) -> None:
     graph = build_defs(component).resolve_asset_graph()
     for key in (KEY, WRITTEN):
         node = graph.get(key)
-        assert "ADF: `PL_DetectAnomalies`." in (node.description or "")
+        assert "ADF: `PL_DetectAnomalies`: " in (node.description or "")
         assert (node.group_name, list(node.owners)) == ("anomalies", ["team:data-science"])
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
     assert graph.get(WRITTEN).parent_keys == {KEY}

@@ -75,8 +75,8 @@ def test_it_depends_on_the_state_that_it_reads() -> None:
         "archive/shop/main/Products",
     }
     assert node.description is not None
-    assert node.description.endswith("ADF: `DF_Features`.")
-    assert {"ibis", "duckdb", "parquet"} <= {tag.rpartition("/")[2] for tag in node.tags}
+    assert node.description.endswith("ADF: `DF_Features`: ExecuteDataFlow activity `RunFeatureEngineering`.")
+    assert {"python", "duckdb", "parquet"} <= {tag.rpartition("/")[2] for tag in node.tags}
 
 
 def test_a_definition_that_sees_the_future_stops_what_follows(shop: Shop, orders: list[Order]) -> None:
