@@ -21,3 +21,15 @@ def upgrade(
 
     with telling_errors():
         command.run(dry_run=dry_run, as_json=as_json)
+
+
+@group.command()
+def rebuild(as_json: AsJson = False) -> None:
+    """Put watermark intervals and model versions back into a lost control database, from the manifests in the lake.
+
+    What is there already stays as it is. Verdicts and aliases are in no file: say by hand which version is champion.
+    """
+    from adfml_cli import rebuild as command
+
+    with telling_errors():
+        command.rebuild(as_json=as_json)

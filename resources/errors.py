@@ -178,3 +178,17 @@ class StorageFull(ResourceError):
             f"{where} could not be written to {address}: {reason}. Nothing of it is visible. Make room in the lake or "
             "raise its limit, then materialise the partition again."
         )
+
+
+class IntervalsDiffer(ResourceError):
+    """An interval that the lake has is recorded otherwise."""
+
+    def __init__(self, source: str, in_lake: str, recorded: str) -> None:
+        self.source = source
+        self.in_lake = in_lake
+        self.recorded = recorded
+        super().__init__(
+            f"{source}: the lake has ({in_lake}), recorded is ({recorded}). Nothing of this table was changed since. "
+            "Decide which is right: delete the table's rows in ArchiveWatermark to take the lake's, or the partition's "
+            "folder in the lake to keep those recorded."
+        )

@@ -7,13 +7,14 @@ ADF pipelines go on beside this project, in the source (DDL in `resources/sql`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from resources.control import run_transaction, utc_now
 from resources.control_tables import archive_watermark as table
+from resources.errors import IntervalsDiffer
 from resources.servers.base import compare_watermarks
 
 if TYPE_CHECKING:
@@ -110,22 +111,51 @@ class Intervals:
                 sequence=0 if last is None else last.sequence + 1,
                 run_id=run_id,
             )
-            connection.execute(
-                table.insert().values(
-                    TableName=source,
-                    PartitionKey=partition,
-                    SequenceNumber=interval.sequence,
-                    LowerWatermark=interval.lower,
-                    UpperWatermark=interval.upper,
-                    WatermarkKind=kind,
-                    ArchiveTimestamp=_build_timestamp(connection, interval.upper, kind),
-                    RecordedAt=utc_now(),
-                    RunId=interval.run_id,
-                )
-            )
+            _insert(connection, interval, kind, utc_now())
             return interval
 
         return run_transaction(self._engine, record)
+
+    def restore(self, interval: Interval, recorded_at: datetime, kind: WatermarkKind = "datetime") -> bool:
+        """Put an interval back as it was recorded, where the table of intervals was lost. False: it is there.
+
+        Raises:
+            IntervalsDiffer: another interval is recorded for its partition, or under its number.
+        """
+        import sqlalchemy as sa
+
+        def restore(connection: Connection) -> bool:
+            same = (table.c.PartitionKey == interval.partition) | (table.c.SequenceNumber == interval.sequence)
+            query = sa.select(table).where(table.c.TableName == interval.source, same)
+            known = [_to_interval(row) for row in connection.execute(query).mappings()]
+            for found in known:
+                if replace(found, run_id=interval.run_id) != interval:
+                    raise IntervalsDiffer(interval.source, _describe(interval), _describe(found))
+            if not known:
+                _insert(connection, interval, kind, recorded_at)
+            return not known
+
+        return run_transaction(self._engine, restore)
+
+
+def _describe(interval: Interval) -> str:
+    return f"{interval.partition}: number {interval.sequence}, after {interval.lower} up to {interval.upper}"
+
+
+def _insert(connection: Connection, interval: Interval, kind: WatermarkKind, recorded_at: datetime) -> None:
+    connection.execute(
+        table.insert().values(
+            TableName=interval.source,
+            PartitionKey=interval.partition,
+            SequenceNumber=interval.sequence,
+            LowerWatermark=interval.lower,
+            UpperWatermark=interval.upper,
+            WatermarkKind=kind,
+            ArchiveTimestamp=_build_timestamp(connection, interval.upper, kind),
+            RecordedAt=recorded_at,
+            RunId=interval.run_id,
+        )
+    )
 
 
 def _select_one(connection: Connection, source: str, partition: str) -> Interval | None:

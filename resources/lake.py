@@ -93,10 +93,10 @@ class Lake(dg.ConfigurableResource):
             return bytes(obstore.get(self.store(container), key).bytes())
 
     def list_files(self, folder: str) -> list[str]:
-        """Paths of all files below a folder, sorted; empty where the folder does not exist. One listing, any depth."""
+        """Paths of all files below a folder, or in a container, sorted; empty where it does not exist. Any depth."""
         import obstore
 
-        container, key = split_path(folder)
+        container, key = (folder, None) if folder in CONTAINERS else split_path(folder)
         with self._explain(folder):
             try:
                 entries = obstore.list(self.store(container), key, chunk_size=1000).collect()
