@@ -17,6 +17,7 @@ from adfml_assets.archive_metadata import describe_archived
 from adfml_assets.errors import NameCollision
 from adfml_assets.new_tables import archive_new_tables
 from adfml_assets.partitions import build_daily_partitions
+from adfml_assets.past_days import COVERED_TAGS, TODAY_ONLY_TAGS
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
 
@@ -51,7 +52,11 @@ def _build_spec(plan: ArchivePlan, key: dg.AssetKey, table: PlannedTable) -> dg.
         group_name="archive" if plan.mode == "full" else "incremental",
         kinds={find_database_kind(plan.database), "parquet"},
         owners=list(plan.owners),
-        **extend_options(about.build_options(plan.adf_pipeline), metadata={"source": name, "watermark": watermark}),
+        **extend_options(
+            about.build_options(plan.adf_pipeline),
+            tags=TODAY_ONLY_TAGS if plan.mode == "full" else COVERED_TAGS,
+            metadata={"source": name, "watermark": watermark},
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from adfml_assets.daily_schedule import build_daily_schedule
 from resources.control import utc_now
+from sensors.switches import schedule_status
 
 
 def build_archive_schedule(
@@ -40,6 +41,6 @@ def build_check_schedule(
         cron_schedule=cron,
         execution_timezone=timezone,
         description=f"Checks what is archived of `{database}`: files, intervals, and the source's rows against them.",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(),
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])

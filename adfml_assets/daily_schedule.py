@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from resources.control import utc_now
+from sensors.switches import schedule_status
 
 
 def build_daily_schedule(
@@ -18,7 +19,7 @@ def build_daily_schedule(
     description: str,
     choose_moment: Callable[[datetime], datetime],
 ) -> dg.Definitions:
-    """A job over assets and its schedule of the same name; off until it is turned on.
+    """A job over assets and its schedule of the same name; on in production, elsewhere when it is turned on.
 
     Args:
         choose_moment: from the time a tick was meant for to a moment of the day that is asked for.
@@ -31,7 +32,7 @@ def build_daily_schedule(
         cron_schedule=cron,
         execution_timezone=timezone,
         description=description,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(),
     )
     def ask(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         tick = context.scheduled_execution_time or utc_now()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from adfml_assets.automation import find_follow_days, let_assets_follow
 from adfml_assets.code_references import add_code_references
 from adfml_assets.declarations import check_declarations
 from resources.azure_ml_batch import AzureMlBatch
@@ -27,6 +28,7 @@ def defs() -> dg.Definitions:
     """Everything this deployment declares."""
     check_declarations(Path(__file__).parent / "defs")
     declared = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    declared = let_assets_follow(declared, find_follow_days(declared.jobs or []))
     lake = Lake()
     bound = dg.Definitions(
         resources={

@@ -4,11 +4,13 @@ from typing import Any
 
 import dagster as dg
 
+from adfml_assets.about import extend_options
 from adfml_assets.asset_keys import champion_key, model_key, table_key
 from adfml_assets.in_database.advisor import Advice, Needs, advise
 from adfml_assets.in_database.facts import read_model_facts, read_table_facts
 from adfml_assets.in_database.run import ScoredRows, require_written, score_today
 from adfml_assets.in_database.spec import InDatabaseSpec
+from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.scoring.model_choice import choose_version
 from adfml_assets.scoring.shown import describe_version
@@ -32,7 +34,7 @@ def build_in_database_scores(spec: InDatabaseSpec, options: dict[str, Any]) -> d
         key=_find_key(spec),
         deps=[spec.source.asset_key, versions],
         backfill_policy=SUBMITS_POLICY,
-        **options,
+        **extend_options(options, tags=COVERED_TAGS),
     )
     def scored_in_database(
         context: dg.AssetExecutionContext,

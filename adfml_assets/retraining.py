@@ -69,30 +69,7 @@ def build_retraining(model: str, rules: RetrainingRules) -> dg.Definitions:
 
     @dg.op(name=op_name, required_resource_keys={"control"})
     def launch(context: dg.OpExecutionContext, config: RetrainingConfig) -> None:
-        control: ControlDatabase = context.resources.control
-        version = config.model_version
-        graph = context.repository_def.asset_graph
-        keys = list_trained(model)
-        missing = [key.to_user_string() for key in keys if not graph.has(key)]
-        if missing:
-            raise dg.Failure(str(NotTrainedHere(model, missing)), allow_retries=False)
-        backfill_id = control.retrainings.name_backfill(model, version, make_new_backfill_id())
-        if backfill_id is None:
-            request = control.retrainings.find(model, version)
-            outcome = request.outcome if request is not None else None
-            raise dg.Failure(str(NotRequested(model, version, outcome)), allow_retries=False)
-        if context.instance.get_backfill(backfill_id) is not None:
-            context.log.info("Version %s is being trained already, by backfill %s.", version, backfill_id)
-            return
-        launch_backfill(
-            context.instance,
-            graph,
-            {key: [version] for key in keys},
-            title=f"Retraining of {model}, version {version}",
-            tags={RETRAINING_TAG: tag_retraining(model, version), LAUNCHED_BY_TAG: context.run_id},
-            backfill_id=backfill_id,
-        )
-        context.log.info("Backfill %s trains version %s of %s.", backfill_id, version, model)
+        launch_version(context, context.resources.control, model, config.model_version)
 
     @dg.job(
         name=f"retrain_{name}",
@@ -114,6 +91,36 @@ def build_retraining(model: str, rules: RetrainingRules) -> dg.Definitions:
         find_outcome=find_outcome,
     )
     return dg.Definitions(jobs=[retrain], sensors=[build_retraining_sensor(watched, rules)])
+
+
+def launch_version(context: dg.OpExecutionContext, control: ControlDatabase, model: str, version: str) -> None:
+    """Hand the training of a requested version to Dagster's daemon: once, however often this is called.
+
+    Raises:
+        dg.Failure: the model is not trained here, or the version was not requested.
+    """
+    graph = context.repository_def.asset_graph
+    keys = list_trained(model)
+    missing = [key.to_user_string() for key in keys if not graph.has(key)]
+    if missing:
+        raise dg.Failure(str(NotTrainedHere(model, missing)), allow_retries=False)
+    backfill_id = control.retrainings.name_backfill(model, version, make_new_backfill_id())
+    if backfill_id is None:
+        request = control.retrainings.find(model, version)
+        outcome = request.outcome if request is not None else None
+        raise dg.Failure(str(NotRequested(model, version, outcome)), allow_retries=False)
+    if context.instance.get_backfill(backfill_id) is not None:
+        context.log.info("Version %s is being trained already, by backfill %s.", version, backfill_id)
+        return
+    launch_backfill(
+        context.instance,
+        graph,
+        {key: [version] for key in keys},
+        title=f"Retraining of {model}, version {version}",
+        tags={RETRAINING_TAG: tag_retraining(model, version), LAUNCHED_BY_TAG: context.run_id},
+        backfill_id=backfill_id,
+    )
+    context.log.info("Backfill %s trains version %s of %s.", backfill_id, version, model)
 
 
 def list_trained(model: str) -> list[dg.AssetKey]:

@@ -21,6 +21,7 @@ from adfml_assets.asset_keys import (
 )
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.metadata import describe_partition
+from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.remote_assets import (
     COLLECTS_TAGS,
     SUBMITS_POLICY,
@@ -106,7 +107,8 @@ def build_input(spec: ScoringSpec, options: dict[str, Any]) -> dg.AssetsDefiniti
         deps=[source, versions],
         # The policy of the job that follows: both go into one run.
         backfill_policy=SUBMITS_POLICY,
-        **options,
+        # Rows that wait in a table are read on the day itself; features are kept.
+        **extend_options(options, tags={} if isinstance(spec.source, str) else COVERED_TAGS),
     )
     def scoring_input(
         context: dg.AssetExecutionContext,

@@ -11,6 +11,7 @@ import dagster as dg
 from resources.control import utc_now
 from resources.database import Databases
 from resources.servers.base import TableName
+from sensors.switches import sensor_status
 
 INTERVAL_SECONDS = 300
 
@@ -32,7 +33,7 @@ def build_new_tables_sensor(
         description=f"Looks for tables of `{database}` that the patterns choose and the code location does not know."
         + (" Archives them at once." if job else " Reports them."),
         minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=sensor_status(),
         required_resource_keys={"databases"},
     )
     def new_tables(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:

@@ -15,6 +15,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
 from resources.retrainings import Outcome, Retraining
+from sensors.switches import sensor_status
 
 INTERVAL_SECONDS = 300
 MOST_LAUNCHES = 3
@@ -104,7 +105,7 @@ def build_retraining_sensor(watched: Watched, rules: RetrainingRules) -> dg.Sens
             "are over the drift threshold: one at a time, and not again before a cool-down."
         ),
         minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=sensor_status(),
         required_resource_keys={"lake", "control"},
     )
     def retraining(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

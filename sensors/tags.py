@@ -14,3 +14,6 @@ ROLE_TAG = "adfml/role"
 
 SUBMITS = "submits"
 COLLECTS = "collects"
+
+PAST_TAG = "adfml/past_days"
+"""On an asset: what becomes of a day that was missed, where it cannot be made any more."""

@@ -18,7 +18,7 @@ from adfml_assets.archive_assets import build_archive_assets
 from adfml_assets.archive_checks import build_archive_checks
 from adfml_assets.archive_schedule import build_archive_schedule, build_check_schedule
 from adfml_assets.asset_keys import archive_key, incremental_key, parse_table
-from adfml_assets.components.declaration import STRICT, Schedule, require_secret_name
+from adfml_assets.components.declaration import STRICT, DailySchedule, Schedule, require_secret_name
 from adfml_assets.current_tables import build_current_tables
 from adfml_assets.new_tables import build_new_tables_job, list_new_tables
 from resources.control import utc_now
@@ -70,7 +70,7 @@ class ArchivedTable(dg.Resolvable):
     current: bool = False
 
 
-class ArchiveSchedule(Schedule):
+class ArchiveSchedule(DailySchedule):
     """When a database is archived."""
 
 
@@ -96,8 +96,8 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
             fails, or they are kept as text in the column `_mismatched`.
         watermarks_in: whether the table ArchiveWatermark is in the control database or in the source.
         fresh_within_hours: the check `fresh` fails when the last partition is older.
-        schedule: when all tables are archived; off until it is turned on in the UI.
-        check_schedule: when the archive is checked against its manifests and the source; off until it is turned on.
+        schedule: when all tables are archived; on in production (`ADFML_ENVIRONMENT`), elsewhere when it is turned on.
+        check_schedule: when the archive is checked against its manifests and the source; on as `schedule` is.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
         url_secret: the name of the Key Vault secret that holds the database's SQLAlchemy URL, in place of
@@ -123,7 +123,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
     watermarks_in: Literal["control", "source"] = "control"
     fresh_within_hours: float = 36.0
     schedule: ArchiveSchedule | None = None
-    check_schedule: ArchiveSchedule | None = None
+    check_schedule: Schedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
     url_secret: str | None = None
@@ -163,10 +163,10 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
         defs = dg.Definitions(assets=[*assets, *current], asset_checks=checks)
         extra = [self._watch(plan) for plan in plans if plan.patterns.include]
         if self.schedule:
-            extra.append(build_archive_schedule(database, assets, self.schedule.cron, self.schedule.timezone))
+            extra.append(build_archive_schedule(database, assets, self.schedule.expression, self.schedule.timezone))
         if self.check_schedule:
             when = self.check_schedule
-            extra.append(build_check_schedule(database, checks, when.cron, when.timezone))
+            extra.append(build_check_schedule(database, checks, when.expression, when.timezone))
         return dg.Definitions.merge(defs, *extra)
 
     def _watch(self, plan: ArchivePlan) -> dg.Definitions:

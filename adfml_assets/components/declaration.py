@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from adfml_assets.about import About, extend_options
 from adfml_assets.code_references import refer_to_functions
 from adfml_assets.errors import DeclarationInvalid
+from adfml_assets.times_of_day import find_skipped_day, is_cron, is_zone
 from resources.key_vault import is_secret_name
 
 STRICT = ConfigDict(extra="forbid")
@@ -18,17 +19,69 @@ STRICT = ConfigDict(extra="forbid")
 
 @dataclass
 class Schedule(dg.Resolvable):
-    """When the assets are materialised. Partitions stay UTC days, whatever the time zone.
+    """When something happens by itself: at an hour and minute of every day, or by a cron expression, in any time zone.
+
+    Partitions stay UTC days, whatever the zone.
 
     Attributes:
-        cron: a cron expression.
-        timezone: an IANA name.
+        cron: a cron expression, in place of `hour` and `minute`.
+        timezone: an IANA name, such as Europe/Berlin.
+        hour, minute: the time of every day.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    cron: str
+    cron: str | None = None
     timezone: str = "UTC"
+    hour: int | None = None
+    minute: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        what = type(self).__name__
+        if (self.hour is None) == (self.cron is None):
+            found = "neither" if self.cron is None else f"hour: {self.hour} and cron: {self.cron}"
+            raise DeclarationInvalid(what, "hour", found, "either `hour` (and `minute`), or `cron`")
+        if self.hour is not None and not 0 <= self.hour <= 23:
+            raise DeclarationInvalid(what, "hour", self.hour, "an hour from 0 to 23")
+        if not 0 <= self.minute <= 59 or (self.cron is not None and self.minute):
+            raise DeclarationInvalid(what, "minute", self.minute, "a minute from 0 to 59, with `hour`")
+        if not is_cron(self.expression):
+            raise DeclarationInvalid(what, "cron", self.cron, "five fields, such as '0 5 * * *' for 05:00 every day")
+        if not is_zone(self.timezone):
+            raise DeclarationInvalid(what, "timezone", self.timezone, "an IANA name, such as Europe/Berlin")
+
+    @property
+    def expression(self) -> str:
+        """The cron expression."""
+        return self.cron if self.cron is not None else f"{self.minute} {self.hour} * * *"
+
+
+@dataclass
+class DailySchedule(Schedule):
+    """A schedule that asks for the UTC day it ticks in."""
+
+    def __post_init__(self) -> None:
+        """Refuse also a time of the day that leaves out a UTC day when the clocks change.
+
+        Raises:
+            DeclarationInvalid: says which field.
+        """
+        super().__post_init__()
+        skipped = find_skipped_day(self.expression, self.timezone)
+        if skipped is not None:
+            field = "hour" if self.cron is None else "cron"
+            raise DeclarationInvalid(
+                type(self).__name__,
+                field,
+                self.hour if self.cron is None else self.cron,
+                f"a time that comes once in every UTC day: in {self.timezone} the clocks change, and this one does not "
+                f"come at all on {skipped}, UTC. An hour later, or earlier, or `timezone: UTC` does",
+            )
 
 
 def require_secret_name(declaration: str, field: str, name: str | None) -> None:

@@ -22,7 +22,7 @@ from adfml_assets.anomalies.write_back import RESERVED, write_back_anomalies
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import anomalies_key, archive_key, current_key, table_key
 from adfml_assets.components.anomaly_rules import Align, AnomalyThreshold, FitWindow, check_columns, require
-from adfml_assets.components.declaration import STRICT, Schedule, build_options
+from adfml_assets.components.declaration import STRICT, DailySchedule, build_options
 from adfml_assets.daily_schedule import build_daily_schedule
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.written_back import build_written_back
@@ -76,7 +76,7 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
         top_contributors: how many variables are named at an anomaly (topContributorCount).
         errors: a series that cannot be fitted or checked fails the partition, or is left out and reported.
         write_back: the table that the rows go to; left out: none.
-        schedule: when the day's partition is checked; off until it is turned on in the UI.
+        schedule: when the day's partition is checked; on in production (`ADFML_ENVIRONMENT`), elsewhere when turned on.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
@@ -98,7 +98,7 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
     top_contributors: int = 5
     errors: Literal["fail", "leave_out"] = "fail"
     write_back: AnomalyWriteBack | None = None
-    schedule: Schedule | None = None
+    schedule: DailySchedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
@@ -227,7 +227,7 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
         return build_daily_schedule(
             f"detect_{anomalies_key(self.name).path[-1]}",
             dg.AssetSelection.assets(*assets),
-            self.schedule.cron,
+            self.schedule.expression,
             self.schedule.timezone,
             f"Looks for anomalies of `{self.name}` in the UTC day of the tick.",
             # One that comes late asks for the day that it was meant for.

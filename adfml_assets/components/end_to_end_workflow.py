@@ -1,19 +1,23 @@
 """`EndToEndWorkflow`: archive, features, and then train or score, as one job that launches a backfill and ends."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from adfml_assets.components.declaration import STRICT
-from adfml_assets.errors import InvalidMode
+from adfml_assets.automation import FOLLOW_DAYS, build_following_sensor
+from adfml_assets.components.declaration import STRICT, DailySchedule
+from adfml_assets.errors import DeclarationInvalid, InvalidMode
 from adfml_assets.metadata import describe
 from adfml_assets.workflow import Workflow, launch_workflow
 from adfml_assets.workflow_parameters import InvalidParameter, parse_parameters
+from adfml_assets.workflow_schedule import build_catch_up, build_workflow_schedule
 from resources.control import ControlDatabase
 
+MOST_DAYS = 366
+OP = "launch_workflow"
 TRAIN, SCORE = "adfml/train", "adfml/score"
 """Metadata of the job: what each mode selects. The command `adfml` finds workflows by it."""
 
@@ -53,13 +57,72 @@ class WorkflowConfig(dg.Config):
 
 
 @dataclass
+class CatchUp(dg.Resolvable):
+    """How missed days are made up for: what can still be made so that it is true, each day at most once a day.
+
+    Attributes:
+        days: how many days back; today is the schedule's.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    days: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: `days`.
+        """
+        require_days("CatchUp", self.days)
+
+
+@dataclass
+class Follow(dg.Resolvable):
+    """What is made by itself when that day of what it is made of was made: by the schedule, a backfill or by hand.
+
+    Attributes:
+        assets: which, as Dagster's asset selection syntax; left out: what mode `score` materialises.
+        days: how far back.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    assets: str | None = None
+    days: int = 30
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            DeclarationInvalid: `days`.
+        """
+        require_days("Follow", self.days)
+
+
+def require_days(declaration: str, days: int) -> None:
+    """Make sure that a number of days is bounded.
+
+    Raises:
+        DeclarationInvalid: it is not.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise DeclarationInvalid(declaration, "days", days, f"a number from 1 to {MOST_DAYS}")
+
+
+@dataclass
 class EndToEndWorkflow(dg.Component, dg.Resolvable):
     """A job that hands everything missing of a day to Dagster's daemon, and ends: no worker waits.
 
     Attributes:
         name: of the job.
         train, score: what each mode materialises, as Dagster's asset selection syntax (`group:features or ...`).
+        schedule: when the day is made, in mode `score`.
+        catch_up: how missed days are made up for; left out: they are not.
+        follow: what is made by itself when that day of what it is made of was made; left out: nothing.
         adf_pipeline: the pipeline this takes the place of, for the description.
+
+    Schedule, catch-up and following are on in production (`ADFML_ENVIRONMENT`), elsewhere when they are turned on.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -67,6 +130,9 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
     name: str
     train: str
     score: str
+    schedule: DailySchedule | None = None
+    catch_up: CatchUp | None = None
+    follow: Follow | None = None
     adf_pipeline: str | None = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -95,13 +161,24 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
                 "ends; the backfill goes through Dagster's queue.",
                 self.adf_pipeline,
             ),
-            metadata={TRAIN: self.train, SCORE: self.score},
+            metadata={TRAIN: self.train, SCORE: self.score, FOLLOW_DAYS: self.follow.days if self.follow else 0},
         )
         def workflow() -> None:
             # Ops of several workflows need several names; their config is under the same one in each job.
-            launch.alias("launch_workflow")()
+            launch.alias(OP)()
 
-        return dg.Definitions(jobs=[workflow])
+        return dg.Definitions.merge(dg.Definitions(jobs=[workflow]), *self._build_automation(declared, workflow))
+
+    def _build_automation(self, declared: Workflow, job: dg.JobDefinition) -> Iterator[dg.Definitions]:
+        if self.schedule is not None:
+            config: dict[str, object] = {"ops": {OP: {"config": {"mode": "score"}}}}
+            cron, timezone = self.schedule.expression, self.schedule.timezone
+            schedule = build_workflow_schedule(self.name, job, cron, timezone, lambda: config)
+            yield dg.Definitions(schedules=[schedule])
+        if self.catch_up is not None:
+            yield build_catch_up(declared, self.catch_up.days)
+        if self.follow is not None:
+            yield dg.Definitions(sensors=[build_following_sensor(self.name, self.follow.assets or self.score)])
 
 
 def find_workflow(name: str, metadata: Mapping[str, Any]) -> Workflow | None:

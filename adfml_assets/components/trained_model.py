@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from adfml_assets.about import About
 from adfml_assets.components.batch_endpoint import BatchEndpoint
-from adfml_assets.components.declaration import STRICT, build_options
+from adfml_assets.components.declaration import STRICT, Schedule, build_options
 from adfml_assets.components.gate import Gate
 from adfml_assets.components.remote_engine import RemoteEngine
 from adfml_assets.components.training_source import FromFeatures, FromQuery, Label, choose_source
@@ -17,6 +17,7 @@ from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.model_assets import build_champion_asset, build_gate_checks, build_model_asset
 from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
 from adfml_assets.partitions import build_model_versions
+from adfml_assets.scheduled_training import build_scheduled_training
 from adfml_assets.training_data_assets import (
     build_training_data_asset,
     describe_training_data,
@@ -41,6 +42,8 @@ class TrainedModel(dg.Component, dg.Resolvable):
         gate: what a version has to achieve before it may be champion.
         hyperparameters: what the training job takes: a mapping, or a JSON object as text (the pipeline's
             Hyperparameters).
+        schedule: when a new version is trained; it has to pass its gate like any other. On in production
+            (`ADFML_ENVIRONMENT`), elsewhere when it is turned on.
         adf_pipeline: the pipeline this takes the place of, for the descriptions.
         owners: people or `team:` names.
     """
@@ -56,6 +59,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
     from_query: FromQuery | None = None
     gate: Gate = field(default_factory=Gate)
     hyperparameters: Mapping[str, Any] | str = field(default_factory=dict)
+    schedule: Schedule | None = None
     adf_pipeline: str | None = None
     owners: Sequence[str] = field(default_factory=list)
 
@@ -88,7 +92,7 @@ class TrainedModel(dg.Component, dg.Resolvable):
             rules=self.gate.build_rules(),
             build_options=self._options,
         )
-        return dg.Definitions(
+        trained = dg.Definitions(
             assets=[
                 self._build_training_data(),
                 build_job_asset(spec),
@@ -97,6 +101,10 @@ class TrainedModel(dg.Component, dg.Resolvable):
             ],
             asset_checks=build_gate_checks(self.name),
         )
+        if self.schedule is None:
+            return trained
+        scheduled = build_scheduled_training(self.name, self.schedule.expression, self.schedule.timezone)
+        return dg.Definitions.merge(trained, scheduled)
 
     def _build_training_data(self) -> dg.AssetsDefinition:
         source = choose_source(f"Model {self.name}", self.from_features, self.from_query, self.label)

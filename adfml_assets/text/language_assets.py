@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from adfml_assets import lake_layout
-from adfml_assets.about import find_database_kind
+from adfml_assets.about import extend_options, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import archive_key, text_scores_key, written_text_key
 from adfml_assets.components.language_engine import LanguageEngine
 from adfml_assets.metadata import describe_partition
+from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.text.language_rows import RowsToScore
 from adfml_assets.text.language_run import LanguageRun, Marks, Progress, score_rows
 from adfml_assets.text.language_scoring import TextRules
@@ -53,8 +54,9 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
     @dg.multi_asset(
         name="__".join(scores.path),
         specs=[
-            dg.AssetSpec(scores, deps=[source], **options),
-            dg.AssetSpec(written, deps=[scores], **back),
+            # What waits in the table is taken on the day itself.
+            dg.AssetSpec(scores, deps=[source], **extend_options(options, tags=COVERED_TAGS)),
+            dg.AssetSpec(written, deps=[scores], **extend_options(back, tags=COVERED_TAGS)),
         ],
         partitions_def=partitions,
     )
