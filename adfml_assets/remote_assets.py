@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from adfml_assets.adoption import adopt_remote_job
+from resources.control import utc_now
 from resources.errors import OutcomeUnknown, Refused, ResourceError, Unreachable
 from resources.ledger import Ledger
 from resources.ledger_rows import list_tips
 from resources.remote_jobs import RemoteStatus
 from resources.submission import cancel_job, submit_job
-from sensors.tags import COLLECTS, ROLE_TAG, SUBMITS
+from sensors.tags import ADOPTS_TAG, COLLECTS, ROLE_TAG, SUBMITS
 from sensors.waiting import BACKFILL_TAG
 
 if TYPE_CHECKING:
@@ -37,13 +39,17 @@ def submit_remote_job(
     request: Mapping[str, Any],
     deadline_hours: float,
     max_tries: int,
+    input_written_at: datetime | None = None,
 ) -> dg.MaterializeResult[None]:
     """Write the intent, submit under its key, record the answer: the body of a `<name>_job` asset.
 
     Cancelling the run cancels the job, also one whose submission was under way.
 
+    Args:
+        input_written_at: see `submit_remote_jobs`.
+
     Raises:
-        JobOutstanding, Unreachable, Refused, OutcomeUnknown: see there.
+        JobOutstanding, Unreachable, Refused, OutcomeUnknown, NotAdopted: see there.
     """
     jobs = submit_remote_jobs(
         context,
@@ -53,6 +59,7 @@ def submit_remote_job(
         build_requests=lambda: [request],
         deadline_hours=deadline_hours,
         max_tries=max_tries,
+        input_written_at=input_written_at,
     )
     return dg.MaterializeResult(metadata=describe_job(jobs[-1]))
 
@@ -67,8 +74,11 @@ def submit_remote_jobs(
     deadline_hours: float,
     max_tries: int,
     identity: str | None = None,
+    input_written_at: datetime | None = None,
 ) -> list[RemoteJob]:
     """As `submit_remote_job`, for a partition that takes several jobs: its shards.
+
+    A run that is tagged with a job's id at the service (`adfml/adopts`) takes up that job in place of submitting one.
 
     Once one of them is submitted, the others need not be: what could not be sent yet stays in the ledger, and the
     sensor sends it.
@@ -78,28 +88,36 @@ def submit_remote_jobs(
         identity: what tells these jobs from others of the partition (a digest of the input and of how it is asked):
             jobs under way with this identity, or succeeded and not collected, are taken up before any request is built.
             Every request holds it under `identity`. Without one the requests themselves are compared.
+        input_written_at: when the input was written: a job to be adopted must have been started after that.
 
     Returns:
         The jobs of the group, as they stand; none where there was no request.
 
     Raises:
-        JobOutstanding, Unreachable, Refused, OutcomeUnknown: see there.
+        JobOutstanding, Unreachable, Refused, OutcomeUnknown, NotAdopted: see there.
     """
     asset, partition = context.asset_key.to_user_string(), context.partition_key
     backfill_id = context.run_tags.get(BACKFILL_TAG)
+    common: dict[str, Any] = {
+        "asset": asset,
+        "collecting_asset": collecting_asset.to_user_string(),
+        "partition": partition,
+        "service": service.name,
+        "max_tries": max_tries,
+        "run_id": context.run_id,
+        "backfill_id": backfill_id,
+    }
+    if (adopts := context.run_tags.get(ADOPTS_TAG)) is not None:
+        deadline_at = utc_now() + timedelta(hours=deadline_hours)
+        requests = build_requests()
+        return [
+            adopt_remote_job(
+                ledger, service, adopts, requests, input_written_at=input_written_at, deadline_at=deadline_at, **common
+            )
+        ]
     jobs = ledger.take_up(asset, partition, identity, context.run_id, backfill_id) if identity else []
     if not jobs:
-        jobs = ledger.open_jobs(
-            asset=asset,
-            collecting_asset=collecting_asset.to_user_string(),
-            partition=partition,
-            service=service.name,
-            requests=build_requests(),
-            deadline=timedelta(hours=deadline_hours),
-            max_tries=max_tries,
-            run_id=context.run_id,
-            backfill_id=backfill_id,
-        )
+        jobs = ledger.open_jobs(requests=build_requests(), deadline=timedelta(hours=deadline_hours), **common)
     try:
         submitted = [*_submit_each(context, ledger, service, jobs)]
         if _is_cancelled(context):

@@ -175,12 +175,14 @@ def build_job(
             return dg.MaterializeResult(metadata={"records": 0})
         chosen = require_current(control, spec.model, records)
         used = _choose_engine(spec.model, engine, config.job)
+        parts = _build_parts(control, chosen, records)
         return submit_remote_job(
             context,
             control.ledger,
             getattr(resources, service),
             collecting_asset=scores_key(spec.model),
-            request=used.build_request(lake, _build_parts(control, chosen, records)),
+            request=used.build_request(lake, parts),
+            input_written_at=parts.written_at,
             deadline_hours=used.deadline_hours,
             max_tries=used.max_tries,
         )
@@ -223,6 +225,7 @@ def _build_parts(control: ControlDatabase, chosen: ChosenVersion, records: Manif
         optional=frozenset({"model_alias", "model_sha256"}),
         outputs={"output_path": lake_layout.scores_folder(model, day)},
         staging=lake_layout.batch_output_folder(model, day),
+        written_at=records.written_at,
     )
 
 

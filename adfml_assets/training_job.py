@@ -90,6 +90,7 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
             getattr(resources, service),
             collecting_asset=model_key(spec.model),
             request=engine.build_request(resources.lake, parts),
+            input_written_at=parts.written_at,
             deadline_hours=engine.deadline_hours,
             max_tries=engine.max_tries,
         )
@@ -165,6 +166,7 @@ def _build_parts(
         outputs={"model_path": lake_layout.model_folder(spec.model, version)},
         staging=lake_layout.batch_output_folder(spec.model, f"version={version}"),
         optional=_CHAMPION_PARTS,
+        written_at=manifest.written_at,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from adfml_cli import cli_models, cli_production, cli_workflow
+from adfml_cli import cli_jobs, cli_models, cli_production, cli_workflow
 from adfml_cli.output import telling_errors
 
 __all__ = ["app", "telling_errors"]
@@ -18,3 +18,4 @@ app = typer.Typer(
 # Groups without a name: their commands are the app's own, in this order.
 for group in (cli_workflow.group, cli_models.group, cli_production.group):
     app.add_typer(group)
+app.add_typer(cli_jobs.group, name="jobs")

@@ -33,3 +33,36 @@ def complete_day(incomplete: str) -> list[str]:
     today = datetime.now(UTC).date()
     days = (today - timedelta(days=number) for number in range((today - first).days + 1))
     return [day for day in map(date.isoformat, days) if day.startswith(incomplete)][:_OFFERED_DAYS]
+
+
+def complete_state(incomplete: str) -> list[str]:
+    """States by which jobs are listed."""
+    from adfml_cli.jobs import STATES
+
+    return [state for state in STATES if state.startswith(incomplete)]
+
+
+def complete_job(incomplete: str) -> list[str]:
+    """Submission keys of the latest jobs in the ledger."""
+    from resources.errors import ResourceError
+
+    try:
+        from resources.control import ControlDatabase
+
+        jobs = ControlDatabase(connect_timeout_seconds=2).ledger.list_jobs(200)
+    except ResourceError:
+        return []  # said by the command itself
+    return [job.submission_key for job in jobs if job.submission_key.startswith(incomplete)]
+
+
+def complete_asset(incomplete: str) -> list[str]:
+    """Assets that this deployment has materialised: its storage knows them, without loading any definition."""
+    from adfml_cli.errors import CommandFailed
+    from adfml_cli.workflow import open_instance
+
+    try:
+        with open_instance() as instance:
+            keys = sorted(key.to_user_string() for key in instance.all_asset_keys())
+    except CommandFailed:
+        return []
+    return [key for key in keys if key.startswith(incomplete)]

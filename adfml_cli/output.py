@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -16,6 +16,9 @@ from adfml_cli.errors import CommandFailed
 
 console = Console(soft_wrap=True)
 _aside = Console(soft_wrap=True, stderr=True)
+
+WIDTH = 140
+"""Of tables, in characters, where standard output is a pipe: it has no width of its own."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="As one JSON document, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
@@ -39,6 +42,25 @@ def show_aside(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print a document as JSON: dataclasses as objects, times in ISO 8601."""
     typer.echo(json.dumps(document, indent=2, default=_to_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, folded: Collection[str] = ()) -> None:
+    """Print rows under their columns.
+
+    Args:
+        folded: columns that may take several lines; the others stay on one.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name not in folded)
+    for row in rows:
+        # Not markup: what a service said may hold brackets.
+        table.add_row(*(Text(value) for value in row))
+    wide = console if console.is_terminal else Console(width=WIDTH)
+    wide.print(table)
 
 
 def confirm(question: str, *, yes: bool) -> None:

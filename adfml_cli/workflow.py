@@ -51,8 +51,6 @@ def launch(
 
     parse_parameters(mode, refresh=refresh, **given)
     with open_instance() as instance:
-        from adfml_cli.watching import find_no_daemon
-
         repository = load_repository()
         declared = choose_workflow(repository, workflow)
         control, model = ControlDatabase(), given.get("model_name")
@@ -69,12 +67,23 @@ def launch(
         )
         if backfill_id is None:
             return None
-        say(f"Watch it: adfml watch {backfill_id}, or /runs/b/{backfill_id} in Dagster's UI.")
-        if wait:
-            _wait(instance, backfill_id, f"{declared.name}, mode {mode}", say, show)
-        elif (silent := find_no_daemon(instance)) is not None:
-            say(silent)
+        follow(instance, backfill_id, f"{declared.name}, mode {mode}", wait=wait, say=say, show=show)
     return backfill_id
+
+
+def follow(instance: dg.DagsterInstance, backfill_id: str, name: str, *, wait: bool, say: Say, show: Say) -> None:
+    """Say how a backfill that was just launched is watched, and wait for its end if told so.
+
+    Raises:
+        WorkflowFailed: it was waited for, and did not end well.
+    """
+    from adfml_cli.watching import find_no_daemon
+
+    say(f"Watch it: adfml watch {backfill_id}, or /runs/b/{backfill_id} in Dagster's UI.")
+    if wait:
+        _wait(instance, backfill_id, name, say, show)
+    elif (silent := find_no_daemon(instance)) is not None:
+        say(silent)
 
 
 def run_workflow(mode: str, *, as_json: bool, **given: Any) -> None:
@@ -83,7 +92,7 @@ def run_workflow(mode: str, *, as_json: bool, **given: Any) -> None:
     Raises:
         CommandFailed, WorkflowFailed, AdfmlError, ResourceError: as `launch`.
     """
-    _tell(lambda say, show: launch(mode, say=say, show=show, **given), as_json=as_json)
+    tell_launch(lambda say, show: launch(mode, say=say, show=show, **given), as_json=as_json)
 
 
 def run_watch(backfill_id: str, *, as_json: bool) -> None:
@@ -97,10 +106,18 @@ def run_watch(backfill_id: str, *, as_json: bool) -> None:
         watch(backfill_id, say, show)
         return backfill_id
 
-    _tell(run, as_json=as_json)
+    tell_launch(run, as_json=as_json)
 
 
-def _tell(run: Callable[[Say, Say], str | None], *, as_json: bool) -> None:
+def tell_launch(run: Callable[[Say, Say], str | None], *, as_json: bool) -> None:
+    """Run what launches a backfill, and print what it says as text, or as one JSON document with the backfill.
+
+    Args:
+        run: takes how a line of plain text, and of rich's markup, is said; returns the backfill's id, if there is one.
+
+    Raises:
+        WorkflowFailed: it was waited for and did not end well; the document is printed all the same.
+    """
     if not as_json:
         run(output.say, output.show)
         return

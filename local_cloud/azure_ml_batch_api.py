@@ -127,6 +127,10 @@ class BatchApi:
             "name": job.name,
             "type": "Microsoft.MachineLearningServices/workspaces/batchEndpoints/jobs",
             "properties": properties,
+            "systemData": {
+                "createdAt": azure_ml_control_api.format_moment(job.accepted_at),
+                "createdBy": job.creator,
+            },
         }
 
     def page_url(self, name: str) -> str:

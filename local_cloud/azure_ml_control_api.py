@@ -209,7 +209,7 @@ class ControlApi:
                     "Studio": {"jobServiceType": "Studio", "endpoint": self._batch.page_url(job.name)},
                 },
             },
-            "systemData": {"createdAt": _timestamp(job.accepted_at), "createdBy": job.creator},
+            "systemData": {"createdAt": format_moment(job.accepted_at), "createdBy": job.creator},
         }
 
 
@@ -309,5 +309,6 @@ def _not_found(kind: str, name: str) -> ApiError:
     return ApiError(404, "ResourceNotFound", message)
 
 
-def _timestamp(millis: int) -> str:
+def format_moment(millis: int) -> str:
+    """A moment as Azure Resource Manager writes it."""
     return datetime.fromtimestamp(millis / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -20,13 +20,14 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from resources.addresses import is_safe
+from resources.azure_ml_adoption import compare_job
 from resources.azure_ml_calls import NoSuchThing, NotListed
 from resources.azure_ml_states import describe_status, read_field, tells_reason
 from resources.azure_ml_uris import output_folder, submission_folder
 from resources.azure_ml_workspace import AzureMlWorkspace, build_page_url
 from resources.control import utc_now
-from resources.errors import OutcomeUnknown, Refused, ResourceError, Unreachable
-from resources.remote_jobs import RemoteJob, RemoteRun, RemoteStatus
+from resources.errors import NotFound, OutcomeUnknown, Refused, ResourceError, Unreachable
+from resources.remote_jobs import ForeignJob, RemoteJob, RemoteRun, RemoteStatus
 
 if TYPE_CHECKING:
     from resources.azure_ml_calls import EndpointCalls
@@ -166,6 +167,19 @@ class AzureMlBatch(dg.ConfigurableResource):
             if status is None or status.state == "running":
                 raise
 
+    def inspect(self, remote_id: str, request: Mapping[str, Any]) -> ForeignJob:
+        """A job of the request's endpoint that somebody else started, compared with it: every input, and the output."""
+        scoring_uri = self._find_uri(request, {})
+        url = f"{scoring_uri}/{quote(remote_id, safe='')}"
+        try:
+            answer = self.calls.get(url, time.monotonic() + self.request_timeout_seconds)
+        except NoSuchThing:
+            raise NotFound("job", remote_id, f"the batch endpoint at {scoring_uri}", ()) from None
+        run = _to_run(answer, scoring_uri) or RemoteRun(remote_id, None)
+        differences, facts = compare_job(answer, request)
+        run = RemoteRun(run.remote_id, run.url, {**run.facts, **facts})
+        return ForeignJob(run, _read_start(answer), describe_status(answer), tuple(differences))
+
     def poll(self, jobs: Sequence[RemoteJob], stop_at: float) -> Iterator[tuple[RemoteJob, RemoteStatus]]:
         """How jobs stand: an endpoint's jobs by list, and a request each for those that the list does not settle.
 
@@ -265,9 +279,12 @@ class AzureMlBatch(dg.ConfigurableResource):
             return RemoteStatus("failed", "NOT_FOUND", reason)
 
     def _find_scoring_uri(self, job: RemoteJob) -> str:
-        known = job.facts.get("scoring_uri") or job.request.get("scoring_uri")
+        return self._find_uri(job.request, job.facts)
+
+    def _find_uri(self, request: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        known = facts.get("scoring_uri") or request.get("scoring_uri")
         if known is None:
-            endpoint = str(job.request["endpoint"])
+            endpoint = str(request["endpoint"])
             if endpoint not in self._uris:
                 self._uris[endpoint] = self.workspace.read_scoring_uri(endpoint, "batch")
             known = self._uris[endpoint]
@@ -332,6 +349,16 @@ def _is_ours(answer: Mapping[str, Any], job: RemoteJob) -> bool:
 def _read_name(answer: Mapping[str, Any]) -> str:
     name = read_field(answer, "name") or str(read_field(answer, "id") or "").rstrip("/").rpartition("/")[2]
     return str(name)
+
+
+def _read_start(answer: Mapping[str, Any]) -> datetime | None:
+    """When a job was made, where the service says it in a form that is a time."""
+    system = read_field(answer, "systemData") or {}
+    try:
+        moment = datetime.fromisoformat(str(read_field(system, "createdAt")))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _to_run(answer: Mapping[str, Any], scoring_uri: str) -> RemoteRun | None:

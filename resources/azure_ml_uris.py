@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from resources.remote_jobs import RemoteJob
 
 _FOLDER_CHARACTERS = 20
 
@@ -38,6 +42,11 @@ def output_folder(folder: str, token: str) -> str:
     try has a folder of its own. It holds part of the token, by which the job is also found again.
     """
     return f"{folder.rstrip('/')}/{submission_folder(token)}"
+
+
+def find_output(folder: str, job: RemoteJob) -> str:
+    """The folder below `folder` that a job writes to: a submission's own, or the one that an adopted job was given."""
+    return f"{folder.rstrip('/')}/{job.facts.get('output_name') or submission_folder(job.token)}"
 
 
 def submission_folder(token: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from resources.databricks_states import describe_status
 from resources.errors import NotFound, OutcomeUnknown, Refused, ResourceError, Unreachable
-from resources.remote_jobs import RemoteJob, RemoteRun, RemoteStatus
+from resources.remote_jobs import ForeignJob, RemoteJob, RemoteRun, RemoteStatus
 from resources.settings import DATABRICKS_HOST, DATABRICKS_TOKEN
 
 if TYPE_CHECKING:
@@ -121,6 +121,35 @@ class Databricks(dg.ConfigurableResource):
             with _translated(None):
                 self.client.jobs.cancel_run(int(job.remote_id))
 
+    def inspect(self, remote_id: str, request: Mapping[str, Any]) -> ForeignJob:
+        """A run that somebody else started, compared with a request: its job and every parameter."""
+        from databricks.sdk.errors import InvalidParameterValue, ResourceDoesNotExist
+
+        with _translated(None):
+            try:
+                run = self.client.jobs.get_run(int(remote_id))
+            except (ResourceDoesNotExist, InvalidParameterValue, ValueError):
+                raise NotFound("run", remote_id, f"the workspace {self.client.config.host}", ()) from None
+        job_id = self._find_job_id(request)
+        told = {one.name: one.value if one.value is not None else one.default for one in run.job_parameters or []}
+        key = str(told.get("submission_key") or "")
+        differences = []
+        if run.job_id != job_id:
+            differences.append(f"it is a run of job {run.job_id}, not of {request['job']} ({job_id})")
+        differences += [
+            f"its parameter {name} is {told.get(name)!r}, not {value!r}"
+            for name, value in request["parameters"].items()
+            if (told.get(name) or "") != value
+        ]
+        if not key:
+            differences.append(
+                "it was started without submission_key, so that its result could not be told from another's: start it "
+                "with one, whatever it is"
+            )
+        started = datetime.fromtimestamp(run.start_time / 1000, UTC) if run.start_time else None
+        shown = RemoteRun(remote_id, run.run_page_url, {"remote_key": key})
+        return ForeignJob(shown, started, describe_status(run), tuple(differences))
+
     def poll(self, jobs: Sequence[RemoteJob], stop_at: float) -> Iterator[tuple[RemoteJob, RemoteStatus]]:
         """How jobs stand: the active runs of a Databricks job by list, and a request each for those that ended."""
         active: dict[str, RemoteStatus] = {}
@@ -178,6 +207,26 @@ class Databricks(dg.ConfigurableResource):
             return status
         message = self._read_error(run) or status.message
         return RemoteStatus(status.state, status.remote_state, message, status.transient, status.unknown)
+
+    def read_log(self, job: RemoteJob) -> str | None:
+        """What the tasks of a run wrote, the latest attempt of each last; see `LogReader`."""
+        from databricks.sdk.errors import InvalidParameterValue, ResourceDoesNotExist
+
+        with _translated(None):
+            try:
+                tasks = self.client.jobs.get_run(int(str(job.remote_id))).tasks or []
+            except (ResourceDoesNotExist, InvalidParameterValue):
+                return None
+        parts = []
+        for task in tasks:
+            if task.run_id is None:
+                continue
+            with _translated(None):
+                output = self.client.jobs.get_run_output(task.run_id)
+            said = [text.strip() for text in (output.logs, output.error_trace or output.error) if text]
+            cut = "\n(Databricks gives the last part of the log only.)" if output.logs_truncated else ""
+            parts.append("\n".join([f"-- {task.task_key}, attempt {task.attempt_number or 0}", *said]) + cut)
+        return "\n".join(parts) or None
 
     def _read_error(self, run: Run) -> str | None:
         """What the failed task itself said: its error, else the end of its log."""

@@ -102,6 +102,20 @@ class JobOutstanding(ResourceError):
         )
 
 
+class NotAdopted(ResourceError):
+    """A job at a service cannot be taken up as an asset's: it is another job, or its result could not be told."""
+
+    def __init__(self, asset: str, partition: str, remote_id: str, reasons: Iterable[str]) -> None:
+        self.asset = asset
+        self.partition = partition
+        self.remote_id = remote_id
+        self.reasons = tuple(reasons)
+        lines = "\n".join(f"- {reason}." for reason in self.reasons)
+        super().__init__(
+            f"Job {remote_id} is not adopted for {asset}, partition {partition}; nothing was changed:\n{lines}"
+        )
+
+
 class QuotaExceeded(ResourceError):
     """A service has no room for a job now: it was not taken, and is to be sent again later."""
 

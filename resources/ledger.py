@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from resources.control import deployment_id, run_transaction, utc_now
@@ -14,16 +14,20 @@ from resources.control_tables import remote_jobs as table
 from resources.ledger_rows import (
     SUBMITTER_LEASE,
     identify,
+    insert_adopted,
     insert_job,
     insert_successors,
+    match_name,
+    note_running,
     select_group,
     select_job,
     select_latest,
     take_up_group,
     to_job,
+    to_storable,
     update_job,
 )
-from resources.remote_jobs import ENDED, OUTSTANDING, RemoteJob, RemoteRun, RemoteStatus
+from resources.remote_jobs import ENDED, OUTSTANDING, ForeignJob, RemoteJob, RemoteRun, RemoteStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -130,6 +134,11 @@ class Ledger:
             JobOutstanding: jobs with another identity are under way.
         """
         return take_up_group(connection, asset, partition, [identity], run_id, backfill_id)
+
+    @_transaction
+    def adopt_job(self, connection: Connection, /, found: ForeignJob, **values: Any) -> RemoteJob:
+        """Write a job that the service has already; see `insert_adopted`."""
+        return insert_adopted(connection, self._deployment, found=found, **values)
 
     @_transaction
     def record_sending(
@@ -244,17 +253,17 @@ class Ledger:
             facts = json.dumps({**job.facts, **status.facts}, sort_keys=True)
             values: dict[str, Any] = {
                 "polled_at": utc_now(),
-                "remote_state": _storable(status.remote_state)[:100],
+                "remote_state": to_storable(status.remote_state)[:100],
                 "facts": facts,
             }
             if status.state != "running":
-                values |= {"state": status.state, "message": _storable(status.message), "ended_at": utc_now()}
+                values |= {"state": status.state, "message": to_storable(status.message), "ended_at": utc_now()}
             update_job(connection, submission_key, **values)
             if status.state != "running":
                 insert_successors(connection, self._deployment, job, status)
                 ended.append(select_job(connection, submission_key))
         for remote_state, keys in running.items():
-            _note_running(connection, remote_state, keys)
+            note_running(connection, remote_state, keys)
         return ended
 
     def record_ended(self, submission_key: str, status: RemoteStatus) -> RemoteJob:
@@ -346,25 +355,40 @@ class Ledger:
         ended = (table.c.service == service) & table.c.state.in_(ENDED) & table.c.collected_at.is_(None)
         return self._list(table.select().where(ended, table.c.early_selection.is_not(None)))
 
-    def list_jobs(self, limit: int = 100) -> list[RemoteJob]:
-        """The latest rows, newest first."""
-        return self._list(table.select().order_by(table.c.created_at.desc()).limit(limit))
+    def list_jobs(
+        self,
+        limit: int | None = 100,
+        *,
+        service: str | None = None,
+        states: Sequence[str] = (),
+        asset: str | None = None,
+        partition: str | None = None,
+        remote_id: str | None = None,
+        since: datetime | None = None,
+    ) -> list[RemoteJob]:
+        """The latest rows, newest first.
+
+        Args:
+            limit: how many at most; None: all.
+            states: of the job; none given: whatever it is.
+            asset: the submitting or the collecting one; `*` stands for any characters.
+            since: written then or later.
+        """
+        query = table.select().order_by(table.c.created_at.desc(), table.c.attempt.desc()).limit(limit)
+        for column, value in (
+            (table.c.service, service),
+            (table.c.partition, partition),
+            (table.c.remote_id, remote_id),
+        ):
+            query = query if value is None else query.where(column == value)
+        if states:
+            query = query.where(table.c.state.in_(states))
+        if asset is not None:
+            query = query.where(match_name(table.c.asset, asset) | match_name(table.c.collecting_asset, asset))
+        if since is not None:
+            query = query.where(table.c.created_at >= since)
+        return self._list(query)
 
     def _list(self, query: Any) -> list[RemoteJob]:
         with self._engine.connect() as connection:
             return [to_job(row) for row in connection.execute(query).mappings()]
-
-
-def _storable(text: str | None) -> str:
-    """What every database takes: no NUL, no half of a surrogate pair."""
-    return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
-
-
-def _note_running(connection: Connection, remote_state: str, keys: Sequence[str]) -> None:
-    import sqlalchemy as sa
-
-    # One statement, run for many keys at once: such a one takes no list of states.
-    outstanding = sa.or_(*(table.c.state == state for state in OUTSTANDING))
-    change = table.update().where(table.c.submission_key == sa.bindparam("key"), outstanding)
-    values = {"polled_at": utc_now(), "remote_state": _storable(remote_state)[:100]}
-    connection.execute(change.values(**values), [{"key": key} for key in keys])

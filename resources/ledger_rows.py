@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from resources.control import utc_now
 from resources.control_tables import remote_jobs as table
-from resources.errors import JobOutstanding
-from resources.remote_jobs import RemoteJob, RemoteStatus
+from resources.errors import JobOutstanding, NotAdopted
+from resources.remote_jobs import OUTSTANDING, ForeignJob, RemoteJob, RemoteStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping
@@ -60,6 +60,43 @@ def insert_job(
         )
     )
     return select_job(connection, key)
+
+
+def insert_adopted(
+    connection: Connection, deployment: str, *, found: ForeignJob, request: Mapping[str, Any], **values: Any
+) -> RemoteJob:
+    """Write a job that the service has already as the next attempt of its asset's partition, under way.
+
+    Raises:
+        NotAdopted: another job of the partition is under way, or waits to be collected; or the job is in the ledger.
+    """
+    asset, partition, remote_id = values["asset"], values["partition"], found.run.remote_id
+    reasons = []
+    last = select_latest(connection, (table.c.asset == asset) & (table.c.partition == partition))
+    for job in select_group(connection, last.group_key) if last is not None else ():
+        if job.outstanding:
+            reasons.append(f"{job.submission_key} of the same partition is under way: wait for it, or cancel it")
+        elif _is_uncollected(job):
+            reasons.append(f"{job.submission_key} of the same partition has succeeded and waits to be collected")
+    same = table.select().where(table.c.service == values["service"], table.c.remote_id == remote_id)
+    for job in map(to_job, connection.execute(same).mappings()):
+        if job.outstanding or job.state == "succeeded":
+            reasons.append(f"it is in the ledger as {job.submission_key} ({job.state})")
+        elif (job.asset, job.partition) != (asset, partition):
+            reasons.append(f"it is in the ledger as {job.submission_key}, of another partition")
+    if reasons:
+        raise NotAdopted(asset, partition, remote_id, dict.fromkeys(reasons))
+    job = insert_job(connection, deployment, request=request, sendable_at=utc_now(), try_number=1, **values)
+    update_job(
+        connection,
+        job.submission_key,
+        state="running",
+        remote_id=remote_id,
+        url=found.run.url,
+        submitted_at=found.started_at or utc_now(),
+        facts=json.dumps({**found.run.facts, "adopted": True}, sort_keys=True),
+    )
+    return select_job(connection, job.submission_key)
 
 
 def insert_successors(connection: Connection, deployment: str, job: RemoteJob, status: RemoteStatus) -> None:
@@ -220,3 +257,27 @@ def take_up_group(
 
 def _is_uncollected(job: RemoteJob) -> bool:
     return job.state == "succeeded" and job.collected_at is None
+
+
+def to_storable(text: str | None) -> str:
+    """What every database takes: no NUL, no half of a surrogate pair."""
+    return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def note_running(connection: Connection, remote_state: str, keys: Sequence[str]) -> None:
+    """Note that jobs are under way, in a state of the service's own words."""
+    import sqlalchemy as sa
+
+    # One statement, run for many keys at once: such a one takes no list of states.
+    outstanding = sa.or_(*(table.c.state == state for state in OUTSTANDING))
+    change = table.update().where(table.c.submission_key == sa.bindparam("key"), outstanding)
+    values = {"polled_at": utc_now(), "remote_state": to_storable(remote_state)[:100]}
+    connection.execute(change.values(**values), [{"key": key} for key in keys])
+
+
+def match_name(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+    """Whether a name is one, or fits a pattern in which `*` stands for any characters."""
+    if "*" not in pattern:
+        return column == pattern
+    escaped = pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_").replace("[", "![")
+    return column.like(escaped.replace("*", "%"), escape="!")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from resources.control import utc_now
-from resources.errors import ResourceError, Unreachable
+from resources.errors import NotFound, ResourceError, Unreachable
 from resources.lake import Lake
 from resources.openai_account import OpenAIAccount
+from resources.openai_adoption import compare_file
 from resources.openai_client import SERVICE
 from resources.openai_polling import look_up
 from resources.openai_settling import AnswersGone, IncompleteDownload, Settled, settle_batch
 from resources.openai_states import describe_failure, describe_running, read_phase
-from resources.remote_jobs import RemoteJob, RemoteRun, RemoteState, RemoteStatus
+from resources.remote_jobs import ForeignJob, RemoteJob, RemoteRun, RemoteState, RemoteStatus
 from resources.settings import OPENAI_ENDPOINT
 
 if TYPE_CHECKING:
@@ -118,6 +119,20 @@ class OpenAIBatch(dg.ConfigurableResource):
             if (batch.metadata or {}).get(_KEY) == job.remote_key:
                 return RemoteRun(batch.id, None)
         return None
+
+    def inspect(self, remote_id: str, request: Mapping[str, Any]) -> ForeignJob:
+        """A batch that somebody else made, compared with a request: whether its file is the same, byte by byte."""
+        secret = request.get("secret") or self.secret
+        account = self._accounts.setdefault(secret, OpenAIAccount(secret, self.request_timeout_seconds))
+        batch = account.get_batch(remote_id)
+        if batch is None:
+            raise NotFound("batch", remote_id, f"{SERVICE} at {OPENAI_ENDPOINT.read()}", ())
+        differences = compare_file(self.lake, account, batch, str(request["file"]))
+        key = (batch.metadata or {}).get(_KEY)
+        facts = {"input_file_id": batch.input_file_id, **({"remote_key": key} if key else {})}
+        started = datetime.fromtimestamp(batch.created_at, UTC)
+        status = describe_running(batch.status)
+        return ForeignJob(RemoteRun(batch.id, None, facts), started, status, tuple(differences))
 
     def cancel(self, job: RemoteJob) -> None:
         """POST batches/{id}/cancel; a batch that has ended, or is gone, is no error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 JobState = Literal["submitting", "running", "succeeded", "failed", "cancelled"]
 """submitting: the intent is recorded, no answer yet. running: the service has it. The others have ended."""
@@ -72,8 +72,8 @@ class RemoteJob:
     @property
     def remote_key(self) -> str:
         """The submission key as the service gets it. Two deployments on one workspace have the same keys: a part of
-        the token tells whose it is."""
-        return f"{self.submission_key}|{self.token[:12]}"
+        the token tells whose it is. Of an adopted job it is what whoever started it had told the service."""
+        return str(self.facts.get("remote_key") or f"{self.submission_key}|{self.token[:12]}")
 
     @property
     def retryable(self) -> bool:
@@ -117,6 +117,24 @@ class RemoteStatus:
     requeue_after: timedelta | None = None
     settling: bool = False
     next_requests: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class ForeignJob:
+    """A job at a service that is not in the ledger, compared with a request.
+
+    Attributes:
+        run: its id, its page, and the facts that the service's client needs of an adopted job; `remote_key` among them
+            where it was told a submission key.
+        started_at: UTC; None: the service does not say.
+        status: how it stands.
+        differences: what about it is not as requested, a sentence without its end each; empty: it fits.
+    """
+
+    run: RemoteRun
+    started_at: datetime | None
+    status: RemoteStatus
+    differences: tuple[str, ...] = ()
 
 
 class RemoteService(Protocol):
@@ -165,4 +183,25 @@ class RemoteService(Protocol):
 
     def cancel(self, job: RemoteJob) -> None:
         """Ask the service to stop a running job; one that has ended is no error."""
+        ...
+
+    def inspect(self, remote_id: str, request: Mapping[str, Any]) -> ForeignJob:
+        """A job that somebody else started, compared with what a request would have started.
+
+        Raises:
+            NotFound: the service knows no such job. Unreachable, Refused: its word.
+        """
+        ...
+
+
+@runtime_checkable
+class LogReader(Protocol):
+    """A service that hands out what a job wrote while it ran."""
+
+    def read_log(self, job: RemoteJob) -> str | None:
+        """What the job wrote, its error at the end; None: there is nothing.
+
+        Raises:
+            Unreachable, Refused: the service's word.
+        """
         ...

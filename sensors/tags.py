@@ -9,6 +9,9 @@ WAITING = "waiting"
 READY = "ready"
 CANCELLED = "cancelled"
 
+ADOPTS_TAG = "adfml/adopts"
+"""On a run: the id of a job at the service, which is to be taken up in place of submitting one."""
+
 ROLE_TAG = "adfml/role"
 """On an asset: whether it submits a remote job or collects its result."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import dagster as dg
@@ -25,6 +26,8 @@ class JobParts:
         outputs: where the results belong, by name.
         staging: a folder below which services write that want a new folder for every job.
         optional: names of folders and values that may be "": a job is told "", an endpoint gets no such input.
+        written_at: when the input was written: a job that was started before has not read it. None: a file's name says
+            what is in it.
     """
 
     partition: str
@@ -35,6 +38,7 @@ class JobParts:
     outputs: Mapping[str, str]
     staging: str
     optional: frozenset[str] = frozenset()
+    written_at: datetime | None = None
 
     def build_parameters(self, lake: Lake) -> dict[str, str]:
         """All of it by name, paths as addresses: the parameters of the jobs in `workloads`."""

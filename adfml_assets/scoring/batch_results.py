@@ -14,7 +14,7 @@ from adfml_assets.scoring.scores import FEATURE_SNAPSHOT, build_scores_schema, r
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from adfml_assets.training.trained import METADATA
-from resources.azure_ml_uris import output_folder
+from resources.azure_ml_uris import find_output
 from resources.lake import Lake
 from resources.remote_jobs import RemoteJob
 
@@ -37,7 +37,7 @@ def collect_scores(lake: Lake, model: str, day: str, job: RemoteJob, expected: M
         WrongResult: no files, columns that are missing, rows that are missing, doubled or too many, scores that are not
             finite, or another version. The day's scores stay what they were.
     """
-    folder = output_folder(lake_layout.batch_output_folder(model, day), job.token)
+    folder = find_output(lake_layout.batch_output_folder(model, day), job)
     paths = [path for path in lake.list_files(folder) if path.endswith(".parquet")]
     records = lake.read_table(f"{lake_layout.scoring_input_folder(model, day)}/{INPUT_FILE}", [RECORD_ID])
     if not paths:
@@ -61,7 +61,7 @@ def collect_model(lake: Lake, model: str, version: str, job: RemoteJob) -> None:
         WrongResult: no model, another job's, or a file that is not what its hash says. The version's folder stays what
             it was.
     """
-    folder = output_folder(lake_layout.batch_output_folder(model, f"version={version}"), job.token)
+    folder = find_output(lake_layout.batch_output_folder(model, f"version={version}"), job)
     names = [path.removeprefix(f"{folder}/") for path in lake.list_files(folder)]
     if METADATA not in names:
         raise WrongResult(folder, f"a model with {METADATA}", ", ".join(names) or "nothing")
