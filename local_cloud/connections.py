@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
+from email.utils import formatdate
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -42,7 +44,10 @@ class OpenProtocol(H11Protocol):
 
 
 class FaultMiddleware:
-    """Counts every request and applies the transport faults; ``/_local/`` itself is neither counted nor hurt."""
+    """Counts every request and applies the transport faults; ``/_local/`` itself is neither counted nor hurt.
+
+    Behaviour to order: ``server.clock`` (the answers' Date is off by `value` seconds).
+    """
 
     def __init__(self, app: ASGIApp, box: FaultBox) -> None:
         self._app = app
@@ -55,6 +60,7 @@ class FaultMiddleware:
             return
         method, path = scope["method"], scope["path"]
         self._box.count(method, path)
+        send = _dated(send, self._box)
         while delay := self._box.take(("delay",), method, path):
             await asyncio.sleep(delay.seconds or 0)
         fault = self._box.take(("status", "reset", "lost_answer", "truncated"), method, path)
@@ -70,6 +76,19 @@ class FaultMiddleware:
         else:
             await self._app(scope, receive, _drop)
             await _close(scope, receive, reset=False)
+
+
+def _dated(send: Send, box: FaultBox) -> Send:
+    """Every answer says what the time is, as servers do; uvicorn's own header knows no fault."""
+
+    async def send_dated(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            skew = box.take_behaviour("server.clock")
+            date = formatdate(time.time() + (skew.value or 0 if skew else 0), usegmt=True)
+            message = {**message, "headers": [*message.get("headers", ()), (b"date", date.encode())]}
+        await send(message)
+
+    return send_dated
 
 
 def _status_answer(fault: Fault) -> JSONResponse:

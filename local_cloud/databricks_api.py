@@ -1,5 +1,5 @@
 """A Databricks workspace: the Jobs API 2.2 (run-now, runs/get, get-output, cancel, list, and jobs/list, jobs/get), and
-what it serves besides: Unity Catalog's registered models, and the page of each run."""
+what it serves besides: who is signed in and may run what, Unity Catalog's registered models, the page of each run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from local_cloud import run_page, unity_catalog_api
+from local_cloud import databricks_people_api, run_page, unity_catalog_api
 from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec
 from local_cloud.clock import now_millis
@@ -217,6 +217,7 @@ def build_service(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
         routes=[
             *build_routes(api, cloud.issuer),
             *unity_catalog_api.build_routes(cloud.state, cloud.issuer),
+            *databricks_people_api.build_routes(jobs, cloud.issuer, cloud.faults),
             Route("/api/{rest:path}", build_endpoint(_no_such_api, cloud.issuer), methods=_METHODS),
             *run_page.build_routes(store, log_of),
         ],

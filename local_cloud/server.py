@@ -191,6 +191,7 @@ def _build(
         ws="none",
         log_config=None,
         access_log=False,
+        date_header=False,  # see FaultMiddleware
         timeout_graceful_shutdown=2,
     )
     server = _Server(config, secure, certificates.build_context(), announce)

@@ -166,6 +166,17 @@ class AzureMlOnline(dg.ConfigurableResource):
             self._uris[name] = check_uri(workspace.read_scoring_uri(name, "online"))
         return self._uris[name]
 
+    def describe_sign_in(self, target: OnlineTarget) -> str:
+        """How a target is signed in to, in words, once that has worked; the endpoint itself is not asked.
+
+        Raises:
+            SettingInvalid, Refused, Unreachable: the key's vault, or the identity.
+        """
+        self._sign_in(target, target.scoring_uri or str(target.endpoint))
+        if target.secret:
+            return f"the key in Key Vault secret {target.secret}"
+        return AZURE_ML_KEY.name if read_secret_value(AZURE_ML_KEY) else "the Azure identity"
+
     def _prepare(self, target: OnlineTarget, limits: OnlineLimits, max_errors: int | None) -> Caller:
         uri = self.find_uri(target)
         return Caller(self._open_client(), uri, target, limits, self._sign_in(target, uri), max_errors)

@@ -54,6 +54,24 @@ class ListedJob:
     outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class EndpointFacts:
+    """An endpoint of the workspace.
+
+    Attributes:
+        state: of its provisioning, in the service's words.
+        default: a batch endpoint's deployment that runs where none is named.
+        traffic: an online endpoint's deployments that have some.
+        deployments: name -> state of its provisioning.
+    """
+
+    scoring_uri: str
+    state: str
+    default: str | None
+    traffic: tuple[str, ...]
+    deployments: Mapping[str, str]
+
+
 def read_workspace_id() -> WorkspaceId:
     """The workspace of ADFML_AZURE_ML_WORKSPACE.
 
@@ -196,17 +214,13 @@ class AzureMlWorkspace:
         """
         workspace = str(read_workspace_id())
         with translated("its jobs", "the workspace"):
-            manager = _resource_manager(self.client)
-            if self._calls is None:
-                from resources.azure_ml_calls import EndpointCalls
-
-                self._calls = EndpointCalls(self._timeout, self._retry_seconds, 1, f"{manager}/.default")
+            manager, calls = self._open_calls()
         url: str | None = f"{manager}{workspace}/jobs?api-version={_JOBS_VERSION}&listViewType=All"
         while url:
             if time.monotonic() > stop_at:
                 raise Unreachable("Azure ML", workspace, "its jobs: not listed to the end in time", _CHECK_UP)
             try:
-                answer = self._calls.get(url, stop_at)
+                answer = calls.get(url, stop_at)
             except (NoSuchThing, Refused) as error:
                 raise Refused("Azure ML", workspace, f"its jobs: {error.reason}", _CHECK) from error
             except Unreachable as error:
@@ -220,6 +234,45 @@ class AzureMlWorkspace:
             if url and urlsplit(url)[:2] != urlsplit(manager)[:2]:
                 # Our token goes with the request: never to another host.
                 raise Refused("Azure ML", workspace, f"its jobs: the list goes on at another address, {url}", _CHECK)
+
+    def read_endpoint(self, endpoint: str, kind: EndpointKind, stop_at: float) -> EndpointFacts:
+        """An endpoint as the workspace knows it, with its deployments; by REST, as `list_jobs`.
+
+        Raises:
+            Refused: there is no such endpoint (those there are are named), or it may not be read. Unreachable.
+        """
+        shown = f"{kind} endpoint {endpoint}"
+        uri = self.read_scoring_uri(endpoint, kind)
+        with translated(shown, "the YAML's `endpoint`"):
+            manager, calls = self._open_calls()
+            url = f"{manager}{read_workspace_id()}/{kind}Endpoints/{endpoint}"
+            try:
+                found = calls.get(f"{url}?api-version={_JOBS_VERSION}", stop_at)
+                listed = read_field(calls.get(f"{url}/deployments?api-version={_JOBS_VERSION}", stop_at), "value")
+            except NoSuchThing as error:
+                raise Refused("Azure ML", str(read_workspace_id()), f"{shown}: {error.reason}", _CHECK) from error
+        properties = read_field(found, "properties") or {}
+        traffic = read_field(properties, "traffic") or {}
+        return EndpointFacts(
+            scoring_uri=uri,
+            state=str(read_field(properties, "provisioningState") or "unknown"),
+            default=read_field(read_field(properties, "defaults") or {}, "deploymentName"),
+            traffic=tuple(sorted(name for name, share in traffic.items() if share)),
+            deployments={str(read_field(one, "name")): _read_state(one) for one in listed or ()},
+        )
+
+    def _open_calls(self) -> tuple[str, EndpointCalls]:
+        """Azure Resource Manager's address, and signed-in connections to it."""
+        manager = _resource_manager(self.client)
+        if self._calls is None:
+            from resources.azure_ml_calls import EndpointCalls
+
+            self._calls = EndpointCalls(self._timeout, self._retry_seconds, 1, f"{manager}/.default")
+        return manager, self._calls
+
+
+def _read_state(deployment: Mapping[str, Any]) -> str:
+    return str(read_field(read_field(deployment, "properties") or {}, "provisioningState") or "unknown")
 
 
 def _resource_manager(client: MLClient) -> str:

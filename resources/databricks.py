@@ -246,8 +246,14 @@ class Databricks(dg.ConfigurableResource):
         return None
 
     def _find_job_id(self, request: Mapping[str, Any]) -> int:
-        """The id of the job a request names: an id, or the name of exactly one job of the workspace."""
-        wanted = str(request["job"])
+        return self.find_job_id(str(request["job"]))
+
+    def find_job_id(self, wanted: str) -> int:
+        """The id of a job: an id stays as it is, a name is that of exactly one job of the workspace.
+
+        Raises:
+            Refused: no job, or several, have that name. Unreachable, SettingMissing.
+        """
         if wanted.isdigit():
             return int(wanted)
         if wanted not in self._job_ids:

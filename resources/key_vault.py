@@ -92,6 +92,19 @@ def read_secret(name: str, setting: str, cache_seconds: float = CACHE_SECONDS) -
         return kept.value
 
 
+def read_expiry(name: str, setting: str) -> datetime | None:
+    """When a secret expires, read from the vault now; None: it does not. Raises as `read_secret`.
+
+    Args:
+        name, setting: as for `read_secret`.
+    """
+    vault = read_vault_url()
+    if not is_secret_name(name):
+        raise SettingInvalid(setting, "the name of a Key Vault secret (letters, digits and -)")
+    found = _read(vault, name, setting)
+    return found.properties.expires_on.astimezone(UTC) if found.properties.expires_on else None
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a vault could have a secret of that name."""
     return _NAME.fullmatch(name) is not None
@@ -119,6 +132,12 @@ def read_vault_url() -> str:
 
 
 def _fetch(vault: str, name: str, setting: str) -> str:
+    found = _read(vault, name, setting)
+    _warn_of_expiry(found, vault, name, setting)
+    return str(found.value)
+
+
+def _read(vault: str, name: str, setting: str) -> Any:
     from resources.key_vault_client import open_client
     from resources.key_vault_errors import explain_errors
 
@@ -127,8 +146,7 @@ def _fetch(vault: str, name: str, setting: str) -> str:
     if not found.value:
         raise Refused("Key Vault", vault, f"secret {name!r} is empty", setting)
     remember_secret(found.value)
-    _warn_of_expiry(found, vault, name, setting)
-    return str(found.value)
+    return found
 
 
 def _warn_of_expiry(secret: KeyVaultSecret, vault: str, name: str, setting: str) -> None:

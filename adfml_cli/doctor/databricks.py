@@ -1,0 +1,93 @@
+"""Databricks: who is signed in, whether each declared job is there and may be run, and the models' catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from adfml_cli.doctor.findings import Finding, Notes
+from adfml_cli.doctor.running import Probe, Step
+
+if TYPE_CHECKING:
+    from adfml_cli.doctor.declared import Declared
+    from resources.databricks import Databricks
+
+CHECK = "databricks"
+_NOTES = Notes(CHECK)
+
+
+def build_probes(declared: Declared) -> Iterator[Probe]:
+    """One for the sign-in, one for each job, one for each model of Unity Catalog."""
+    from adfml_assets.components import TrainedModel
+    from resources.databricks import Databricks
+    from resources.unity_catalog import is_unity_name
+
+    jobs: dict[str, str] = {}
+    for what, engine in declared.databricks:
+        jobs.setdefault(engine.job, what)
+    if not jobs:
+        yield Probe(CHECK, "Databricks", lambda _: iter([_NOTES.unused("Databricks", "Nothing declared runs there.")]))
+        return
+    client = Databricks(request_timeout_seconds=10, retry_seconds=4)
+    yield Probe(CHECK, "sign-in", lambda step: check_sign_in(client, step))
+    for job, what in jobs.items():
+        yield Probe(CHECK, f"job {job}", lambda step, job=job, what=what: check_job(client, job, what, step))  # type: ignore[misc]
+    models = {one.registered_model for _, one in declared.of(TrainedModel) if is_unity_name(one.registered_model)}
+    for name in sorted(models):
+        yield Probe(CHECK, name, lambda step, name=name: check_model(client, name, step))  # type: ignore[misc]
+
+
+def check_sign_in(client: Databricks, step: Step) -> Iterator[Finding]:
+    """Who the workspace takes this process for."""
+    from resources.databricks_access import read_user
+    from resources.settings import DATABRICKS_HOST, DATABRICKS_TOKEN
+
+    host = DATABRICKS_HOST.read()
+    step(f"signing in to {host}")
+    by = "a personal access token" if DATABRICKS_TOKEN.read() else "the Azure identity"
+    user = read_user(client)
+    yield _NOTES.ok("sign-in", f"{host}, signed in to as {user.name} by {by}.")
+
+
+def check_job(client: Databricks, job: str, what: str, step: Step) -> Iterator[Finding]:
+    """Whether a job is there, and may be run."""
+    from resources.databricks_access import RUNNING_LEVELS, read_levels, read_user
+
+    subject = f"job {job}"
+    step(f"looking for job {job}, which {what} runs")
+    job_id = client.find_job_id(job)
+    step(f"reading who may run job {job}")
+    user = read_user(client)
+    levels = read_levels(client, job_id, user)
+    if levels is None:
+        yield _NOTES.warning(
+            subject,
+            f"Is there (id {job_id}); whether {user.name} may run it cannot be told: it may not read permissions.",
+            "The first run tells. CAN MANAGE RUN on the job is enough.",
+        )
+    elif levels & RUNNING_LEVELS or "admins" in user.groups:
+        yield _NOTES.ok(subject, f"Is there (id {job_id}) and may be run by {user.name}.")
+    else:
+        has = ", ".join(sorted(levels)) or "no permission"
+        yield _NOTES.failed(
+            subject,
+            f"Is there (id {job_id}), and {user.name} has {has} on it: it may not be run.",
+            "Give it CAN MANAGE RUN on the job (permissions in workloads/databricks.yml, and deploy the bundle again).",
+        )
+
+
+def check_model(client: Databricks, name: str, step: Step) -> Iterator[Finding]:
+    """Whether Unity Catalog has the model that the training registers."""
+    from resources.databricks_access import find_registered_model
+
+    step(f"asking Unity Catalog for {name}")
+    if find_registered_model(client, name):
+        yield _NOTES.ok(name, "Is registered in Unity Catalog, and may be seen.")
+        return
+    catalog, schema, _ = name.split(".")
+    yield _NOTES.warning(
+        name,
+        "Is not in Unity Catalog, or may not be seen.",
+        f"Nothing before the first training, which registers it; afterwards check that the identity may use {catalog} "
+        f"and {catalog}.{schema}, and may make models there.",
+    )
