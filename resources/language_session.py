@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resources.errors import Refused, SettingInvalid, Unreachable
-from resources.language_answers import Outcome, Rejected, WrongAnswer, explain_refusal, read_answer
+from resources.language_answers import BatchRefused, Outcome, Rejected, WrongAnswer, explain_refusal, read_answer
 from resources.language_documents import Document
 from resources.settings import LANGUAGE_ENDPOINT, LANGUAGE_KEY
 
@@ -21,6 +21,7 @@ SCOPE = "https://cognitiveservices.azure.com/.default"
 PATH = "/language/:analyze-text"
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 30.0
+_NO_DOCUMENTS = ("400 MissingInputDocuments", "400 InvalidRequest")
 _REPEATED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _DONE_PERHAPS = frozenset({408, 504})  # time ran out on the way: the service may have done the work
 _UNRESOLVED = ("Name or service not known", "getaddrinfo", "No address", "nodename", "name resolution")
@@ -116,6 +117,18 @@ class LanguageSession:
             outcomes |= self._ask(again, give_up_at)
             pause = min(2 * pause, _LONGEST_PAUSE)
         return outcomes
+
+    def require_access(self) -> None:
+        """Ask about no document: the sign-in is looked at before that is refused, and nothing is billed.
+
+        Raises:
+            Refused, Unreachable: as `analyze`.
+        """
+        try:
+            self.analyze([])
+        except Refused as error:
+            if not isinstance(error, BatchRefused) and not error.reason.startswith(_NO_DOCUMENTS):
+                raise
 
     def _ask(self, documents: Sequence[Document], give_up_at: float) -> dict[str, Outcome]:
         pause, times = _FIRST_PAUSE, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -80,14 +79,12 @@ def build_language_probes(declared: Declared) -> Iterator[Probe]:
 
 
 def check_language(secret: str | None, api_version: str | None, step: Step) -> Iterator[Finding]:
-    """Ask about no document: the sign-in is looked at before the refusal, and nothing is billed."""
+    """Whether the service takes the sign-in; it is asked about no document."""
     from resources.language import Language
-    from resources.language_answers import BatchRefused
 
     notes = Notes(LANGUAGE)
     client = Language(request_timeout_seconds=_SECONDS, retry_seconds=4.0)
     with client.open_session(secret=secret, api_version=api_version) as session:
         step(f"asking {session.address}")
-        with suppress(BatchRefused):  # as it has to be: there is no document in it
-            session.analyze([])
+        session.require_access()
         yield notes.ok("Azure AI Language", f"{session.address} takes the sign-in.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resources.azure_ml_workspace import EndpointFacts, EndpointKind
 
 BATCH, ONLINE = "azure_ml_batch", "azure_ml_online"
-_SECONDS = 10
+_SECONDS = 15
 _GOOD = "succeeded"
 
 

@@ -62,10 +62,39 @@ def check_control(step: Step) -> Iterator[Finding]:
         return
     with open_connection(engine, "control", CONTROL) as connection:
         login = read_login(connection)
+        connection.rollback()
         where = f"{login.server} at {describe_address(engine)}, signed in as {login.name}."
         yield _NOTES.ok("control database", where)
-        step("comparing its tables")
+        step("comparing its tables with those of this version")
+        yield judge_revision(connection)
         yield from compare_tables(connection)
+
+
+def judge_revision(connection: Connection) -> Finding:
+    """Whether this version of adfml can use the database as it is, or brings it to its own revision by itself."""
+    from resources.control_tables import metadata
+    from resources.migrations import revisions
+    from resources.migrations.history import is_additive, list_pending
+
+    found = revisions.find_revision(connection)
+    at = f"Is at revision {found.revision}" if found.revision else "Was made before there were revisions"
+    if found.is_usable:
+        newer = f", which revision {revisions.HEAD} can use" if found.is_newer else ""
+        return _NOTES.ok("revision", f"{at}{newer}.")
+    if found.is_newer:
+        return _NOTES.failed(
+            "revision",
+            f"{at}, and this version of adfml knows up to {revisions.HEAD}: a newer version has changed it.",
+            "Install that version here, too, or restore the backup made before its `adfml upgrade`.",
+        )
+    if found.revision is None and not revisions.list_own_tables(connection, metadata):
+        return _NOTES.warning("revision", "There are no tables yet; they are made on first use.", "Nothing.")
+    needed = f"{at}, and this version of adfml needs {revisions.HEAD}"
+    if all(is_additive(one) for one in list_pending(found.revision or revisions.FIRST)):
+        advice = "Nothing: it is brought there when it is next opened. `adfml upgrade` does so now."
+        return _NOTES.warning("revision", f"{needed}, which only adds to it.", advice)
+    advice = "`adfml upgrade --dry-run` shows the change; make a backup, end the daemon, and run `adfml upgrade`."
+    return _NOTES.failed("revision", f"{needed}.", advice)
 
 
 def is_missing_file(engine: Engine) -> bool:
@@ -77,28 +106,25 @@ def is_missing_file(engine: Engine) -> bool:
 
 
 def compare_tables(connection: Connection) -> Iterator[Finding]:
-    """What the tables lack of what this version of adfml needs, and whether they can be written."""
+    """What tables at this version's revision lack of what they should have, and whether they can be written."""
     import sqlalchemy as sa
 
     from resources.control_tables import metadata
+    from resources.migrations import revisions
 
+    if not revisions.find_revision(connection).is_usable:
+        return  # said of the revision
     inspector = sa.inspect(connection)
     there = set(inspector.get_table_names())
     wanted = metadata.tables.values()
-    if not there & {table.name for table in wanted}:
-        yield _NOTES.warning("tables", "There are none yet; they are made on first use.", "Nothing.")
-        return
     lacking = [table.name for table in wanted if table.name not in there]
     for table in wanted:
         if table.name in there:
             columns = {column["name"] for column in inspector.get_columns(table.name)}
             lacking += [f"{table.name}.{column.name}" for column in table.columns if column.name not in columns]
     if lacking:
-        yield _NOTES.failed(
-            "tables",
-            f"They are of an older version of adfml, without {join_names(sorted(lacking))}.",
-            "Stop the daemon and let `adfml upgrade` bring them to this version.",
-        )
+        found = f"They lack {join_names(sorted(lacking))}, which their revision has: somebody changed them by hand."
+        yield _NOTES.failed("tables", found, "Restore the control database from its backup.")
         return
     unwritable = [table.name for table in wanted if find_missing(connection, None, table.name, _WRITES)]
     if unwritable:
@@ -133,7 +159,7 @@ def check_jobs(step: Step) -> Iterator[Finding]:
         yield _JOBS.ok("ledger", "It is empty.")
         return
     if not known >= {column.name for column in remote_jobs.columns}:
-        yield _JOBS.failed("ledger", "It is of an older version of adfml.", "See the check control.")
+        yield _JOBS.failed("ledger", "Its table is not this version's.", "See the check control.")
         return
     step("reading the ledger")
     jobs = Ledger(engine).list_outstanding()

@@ -166,12 +166,12 @@ def _read_tick(instance: dg.DagsterInstance, state: InstigatorState | None) -> I
 
 def _judge_tick(notes: Notes, name: str, tick: InstigatorTick | None, on: bool, *, needed: bool) -> Finding | None:
     """What is wrong with a last tick: it failed, or `on` and it was long ago."""
-    import dagster as dg
+    from dagster._core.scheduler.instigation import TickStatus
 
     if tick is None:
         return None
     age = time.time() - tick.timestamp
-    if tick.status == dg.TickStatus.FAILURE:
+    if tick.status == TickStatus.FAILURE:
         cause = tick.error.cause if tick.error and tick.error.cause else tick.error
         message = cause.message.strip().splitlines()[0] if cause else "no error"
         found = f"Its last tick failed, {age / 60:,.0f} minutes ago: {message}"

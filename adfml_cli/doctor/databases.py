@@ -101,9 +101,9 @@ def check_table(connection: Connection, known: _Known, database: str, use: Table
         advice = (
             "Give the process the right to write the file and its folder."
             if connection.dialect.name == "sqlite"
-            else f"Let an administrator run: GRANT {', '.join(lacking)} ON {table} TO the login."
+            else f"Let an administrator run: GRANT {', '.join(lacking)} ON {table} TO {login.name};"
         )
-        what = f"{login.name} lacks {', '.join(lacking)} on it, which the {use.by} needs."
+        what = f"{login.name} lacks {', '.join(lacking)} on it; the declaration ({use.by}) needs that."
         return _NOTES.failed(subject, what, advice)
     return _try_reading(connection, subject, use)
 

@@ -28,7 +28,7 @@ def build_probes(declared: Declared) -> Iterator[Probe]:
     if not jobs:
         yield Probe(CHECK, "Databricks", lambda _: iter([_NOTES.unused("Databricks", "Nothing declared runs there.")]))
         return
-    client = Databricks(request_timeout_seconds=10, retry_seconds=4)
+    client = Databricks(request_timeout_seconds=15, retry_seconds=4)
     yield Probe(CHECK, "sign-in", lambda step: check_sign_in(client, step))
     for job, what in jobs.items():
         yield Probe(CHECK, f"job {job}", lambda step, job=job, what=what: check_job(client, job, what, step))  # type: ignore[misc]

@@ -114,15 +114,17 @@ def explain(error: Exception) -> tuple[str, str]:
 
     match error:
         case Unreachable():
-            return f"{error.service} at {error.address} cannot be reached: {error.reason}.", f"Check {error.check}."
+            return _end(
+                f"{error.service} at {error.address} cannot be reached: {error.reason}"
+            ), f"Check {error.check}."
         case Refused():
-            return f"{error.service} at {error.address} refused: {error.reason}.", f"Check {error.check}."
+            return _end(f"{error.service} at {error.address} refused: {error.reason}"), f"Check {error.check}."
         case SettingMissing():
             return f"{error.setting} is not set: {error.purpose}.", f"Set it, for example to {error.example}."
         case SettingInvalid():
             return f"{error.setting} is not valid.", f"Expected: {error.expected}."
         case ResourceError() | AdfmlError():
-            return str(error), ""
+            return str(error), f"See {error.help}." if hasattr(error, "help") else ""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}".rstrip(
         ": "
@@ -134,6 +136,10 @@ def join_names(names: Iterable[str], most: int = 8) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def _end(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
 
 
 def _shorten(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -64,15 +63,21 @@ def compare_constraints(text: str) -> Finding:
     """The installed versions against the tested ones; packages that are not installed are no difference."""
     from importlib.metadata import PackageNotFoundError, version
 
-    tested = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", text, re.MULTILINE))
+    from packaging.requirements import Requirement
+
     differing = []
-    for name, wanted in tested.items():
+    for line in text.splitlines():
+        if not (stripped := line.partition("#")[0].strip()):
+            continue
+        tested = Requirement(stripped)
+        if tested.marker is not None and not tested.marker.evaluate():
+            continue  # of another version of Python
         try:
-            installed = version(name)
+            installed = version(tested.name)
         except PackageNotFoundError:
             continue
-        if installed != wanted:
-            differing.append(f"{name} {installed} ({wanted})")
+        if not tested.specifier.contains(installed, prereleases=True):
+            differing.append(f"{tested.name} {installed} ({str(tested.specifier).removeprefix('==')})")
     if not differing:
         return _VERSIONS.ok("constraints", "The installed versions are those of constraints.txt.")
     found = f"Others than those of constraints.txt (in brackets): {join_names(differing)}."

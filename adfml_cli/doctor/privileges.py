@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _WHO = {
-    "postgresql": "SELECT current_user || ' on database ' || current_database(), "
-    "'PostgreSQL ' || current_setting('server_version')",
-    "mssql": "SELECT CONCAT(SUSER_SNAME(), ' (user ', USER_NAME(), ') on database ', DB_NAME()), "
-    "CONCAT('SQL Server ', CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60)))",
+    "postgresql": "SELECT current_user, 'PostgreSQL ' || current_setting('server_version')",
+    "mssql": "SELECT USER_NAME(), CONCAT('SQL Server ', CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60)))",
 }
 _NOW = {"postgresql": "SELECT clock_timestamp()", "mssql": "SELECT SYSUTCDATETIME()"}
 
