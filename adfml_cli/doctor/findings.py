@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from resources.errors import Refused, ResourceError, SettingInvalid, SettingMissing, Unreachable
+from resources.help import HELP_PAGE
 from resources.redaction import redact
 
 Status = Literal["ok", "warning", "failed", "unused"]
@@ -124,7 +125,7 @@ def explain(error: Exception) -> tuple[str, str]:
         case SettingInvalid():
             return f"{error.setting} is not valid.", f"Expected: {error.expected}."
         case ResourceError() | AdfmlError():
-            return str(error), f"See {error.help}." if hasattr(error, "help") else ""
+            return str(error), f"See {error.help_url or f'{HELP_PAGE}#{error.anchor}'}."
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}".rstrip(
         ": "

@@ -23,7 +23,7 @@ from tests.doctor.conftest import Seen, Site, beat
 
 FAULTS = {
     "a setting that nothing reads": ("settings", "ADFML_DATABRICK_HOST", "nothing reads it", "ADFML_DATABRICKS_HOST"),
-    "a time zone nobody knows": ("settings", "time zones", "Europe/Wien", "Correct the name"),
+    "a time zone nobody knows": ("definitions", r"wrong/defs.yaml:\d+", "Europe/Wien", "Correct it"),
     "a wrong declaration": ("definitions", r"wrong/defs.yaml:3", "no field 'modee'", "Correct it"),
     "another coordinator": ("dagster", "run coordinator", "not through HoldingRunCoordinator", "dagster.yaml"),
     "no run monitoring": ("dagster", "run monitoring", "for ever", "enabled: true"),
@@ -61,6 +61,11 @@ type: adfml_assets.components.ArchivedDatabase
 attributes:
   modee: full
   database: shop
+---
+type: adfml_assets.components.ArchivedDatabase
+attributes:
+  database: shop
+  schedule: { cron: "0 5 * * *", timezone: Europe/Wien }
 """
 
 
@@ -84,7 +89,6 @@ def seen(build_site: Callable[[], Site]) -> Seen:
     (site.folder / "defs" / "wrong").mkdir()
     (site.folder / "defs" / "wrong" / "defs.yaml").write_text(WRONG.lstrip())
     for right, wrong in (
-        ("Europe/Vienna", "Europe/Wien"),
         ("public.customers", "public.custmers"),
         ("warehouse.public.churn", "warehouse.public.orders"),
         ("job: adfml_scoring", "job: adfml_scorin"),
