@@ -66,8 +66,11 @@ def score_outside(lake: Lake, databases: Databases, schema: str) -> dict[str, An
     said = {"model": MODEL, "version": VERSION, "alias": "", "feature_snapshot": DAY.isoformat()}
     target = describe_target("shop", schema, "Predictions", KEYS)
     mark = ScoredRows(schema, "Waiting", "Id", "ScoredDate", "RecordId", "scored_at")
-    scored = _score_batches(model, batches)
-    written = write_scores(databases, target, _scores_schema(), scored, DAY.isoformat(), said=said, mark=mark)
+
+    def read(columns: list[str]) -> Iterator[pa.RecordBatch]:
+        return (batch.select(columns) for batch in _score_batches(model, batches))
+
+    written = write_scores(databases, target, _scores_schema(), read, DAY.isoformat(), said=said, mark=mark)
     return {"rows": written.inserted, "steps": {"write": written.seconds}}
 
 

@@ -230,6 +230,8 @@ def lost_to_another(error: BaseException) -> bool:
         return True
     if not isinstance(error, sa.exc.DBAPIError):
         return False
+    if type(error.orig).__name__ == "TransactionException":  # DuckDB's, which has no numbers
+        return any(words in str(error.orig) for words in ("onflict", "Failed to commit"))
     # mssql-python gives the server's error number in its message only: 1205 deadlock, 3960 snapshot conflict.
     state = getattr(error.orig, "sqlstate", None)
     return state in {"40001", "40P01"} or any(code in str(error.orig) for code in ("1205", "3960"))

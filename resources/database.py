@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from resources.duckdb_file import CHECK, create_duckdb_engine, describe_holder, is_held
 from resources.errors import NotFound, SettingInvalid, Unreachable
 from resources.redaction import redact
 from resources.secret_values import DatabaseSecrets, read_database_url
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _AFTER_PASSWORD = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?")
+_FILES = {"sqlite", "duckdb"}
+"""What keeps a database in a file of this machine: its address has neither user nor password."""
+
 _SHOWN_OPTIONS = {"host", "port", "dbname", "sslmode", "encrypt", "trustservercertificate", "driver", "database"}
 
 
@@ -82,6 +86,8 @@ def build_engine(address: str, setting: Setting, connect_timeout_seconds: int = 
 
         connect_args["token_provider"] = DefaultAzureCredential()
     try:
+        if backend == "duckdb":
+            return create_duckdb_engine(url, connect_timeout_seconds)
         return sa.create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
     except sa.exc.NoSuchModuleError:
         expected = f"a dialect and driver that SQLAlchemy has, not {url.drivername}, for example {setting.example}"
@@ -100,7 +106,7 @@ def parse_url(address: str, setting: Setting) -> URL:
         url = sa.make_url(address)
     except (sa.exc.ArgumentError, ValueError):  # a ValueError quotes what it takes for the port
         raise SettingInvalid(setting.name, f"a SQLAlchemy URL such as {setting.example}") from None
-    if url.get_backend_name() != "sqlite" and "@" in _AFTER_PASSWORD.sub("", address, count=1):
+    if url.get_backend_name() not in _FILES and "@" in _AFTER_PASSWORD.sub("", address, count=1):
         # A password with @ in it: what is after that would be taken for the host and the database, and shown.
         raise SettingInvalid(setting.name, "@, : and / of a user or password to be written as %40, %3A and %2F")
     return url
@@ -122,6 +128,9 @@ def open_connection(engine: Engine, database: str, setting: Setting) -> Iterator
     try:
         connection = engine.connect()
     except sa.exc.DBAPIError as error:
+        if error.orig is not None and is_held(error.orig):
+            reason = describe_holder(error.orig)
+            raise Unreachable(f"Database '{database}'", describe_address(engine), reason, CHECK) from None
         raise Unreachable(
             f"Database '{database}'",
             describe_address(engine),
@@ -133,10 +142,10 @@ def open_connection(engine: Engine, database: str, setting: Setting) -> Iterator
 
 
 def _require_file(engine: Engine, database: str, setting: Setting) -> None:
-    # SQLite makes an empty database of a mistyped path, and every table would then be "missing".
+    # SQLite and DuckDB make an empty database of a mistyped path, and every table would then be "missing".
     from pathlib import Path
 
-    if engine.url.get_backend_name() != "sqlite" or not (path := engine.url.database) or path == ":memory:":
+    if engine.url.get_backend_name() not in _FILES or not (path := engine.url.database) or path == ":memory:":
         return
     if not path.startswith("file:") and not Path(path).is_file():
         raise Unreachable(

@@ -125,7 +125,7 @@ def add_password(address: str, setting: DatabaseSetting, password: str) -> str:
     Raises:
         SettingInvalid: the URL has no user that the password could be of.
     """
-    if not password or address.startswith("sqlite"):
+    if not password or address.startswith(("sqlite", "duckdb")):
         return address
     import sqlalchemy as sa
 
@@ -320,6 +320,7 @@ def database_setting(database: str) -> DatabaseSetting:
     return DatabaseSetting(
         f"ADFML_{re.sub(r'[^A-Za-z0-9]', '_', database).upper()}_URL",
         f"the SQLAlchemy URL of database '{database}'",
-        "sqlite:///shop.sqlite, postgresql+psycopg://user@host/db or mssql+mssqlpython://@server:1433/db?Encrypt=yes",
+        "sqlite:///shop.sqlite, duckdb:///shop.duckdb, postgresql+psycopg://user@host/db or "
+        "mssql+mssqlpython://@server:1433/db?Encrypt=yes",
         secret=True,
     )

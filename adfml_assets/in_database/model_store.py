@@ -27,12 +27,14 @@ from adfml_assets.in_database.server_errors import (
     WrongModelBytes,
 )
 from resources.database import Databases
+from resources.duckdb_file import write_alone
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy import Connection
 
 TABLE = "MLModels"
+ACTIVE_INDEX = "UX_MLModels_Active"
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def read_statements(dialect: str, *, is_pool: bool = False) -> list[str]:
     """The statements of the shipped file that make the table, in order.
 
     Args:
-        dialect: `mssql`, `postgresql` or `sqlite`.
+        dialect: `mssql`, `postgresql`, `duckdb` or `sqlite`.
         is_pool: for a Synapse dedicated SQL pool.
     """
     text = files("resources").joinpath("sql", name_file(dialect, is_pool=is_pool)).read_text("utf-8")
@@ -203,7 +205,7 @@ def _open(databases: Databases, database: str, schema: str | None, table: str) -
     """A connection, and the table, which is what the shipped file makes of it."""
     import sqlalchemy as sa
 
-    with databases.connect(database) as connection:
+    with databases.connect(database) as connection, write_alone(connection):
         dialect = connection.dialect.name
         schema = schema or ("dbo" if dialect == "mssql" else None)
         is_pool = read_platform(connection).is_pool
@@ -219,10 +221,7 @@ def _open(databases: Databases, database: str, schema: str | None, table: str) -
         if (
             not missing
             and not is_pool
-            and not any(
-                index["unique"] and index["column_names"] == ["model_name"]
-                for index in inspector.get_indexes(table, schema=schema)
-            )
+            and not any(map(_allows_one_active, inspector.get_indexes(table, schema=schema)))
         ):
             missing = ["the unique index that allows one active version a name"]
         if missing:
@@ -230,6 +229,11 @@ def _open(databases: Databases, database: str, schema: str | None, table: str) -
         # Looking has begun a transaction.
         connection.rollback()
         yield connection, store
+
+
+def _allows_one_active(index: Any) -> bool:
+    # DuckDB's is over an expression, and its text is the server's own.
+    return index["unique"] and (index["column_names"] == ["model_name"] or index["name"] == ACTIVE_INDEX)
 
 
 def _lock(connection: Connection, store: sa.Table, model: str) -> None:

@@ -1,4 +1,4 @@
-"""The statements on MLModels, built here and run elsewhere: the same for SQL Server, PostgreSQL and SQLite."""
+"""The statements on MLModels, built here and run elsewhere: the same for all databases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def build_table(dialect: str, schema: str | None, table: str, *, is_pool: bool =
     """MLModels as statements see it; the constraints are in the shipped files.
 
     Args:
-        dialect: `mssql`, `postgresql` or `sqlite`.
+        dialect: `mssql`, `postgresql`, `duckdb` or `sqlite`.
         schema: None: the connection's own.
         is_pool: whether it is in a Synapse dedicated SQL pool.
     """
@@ -41,13 +41,13 @@ def build_table(dialect: str, schema: str | None, table: str, *, is_pool: bool =
 def lock(store: sa.Table, model: str) -> sa.Executable | None:
     """What lets one writer at a time look at a name and change it, until the transaction ends.
 
-    It has to be the transaction's first statement. None: a pool has no such lock.
+    It has to be the transaction's first statement. None: a pool has no such lock, and DuckDB needs none.
     """
     import sqlalchemy as sa
 
-    if store.info["is_pool"]:
-        return None
     dialect = store.info["dialect"]
+    if store.info["is_pool"] or dialect == "duckdb":
+        return None
     if dialect == "sqlite":
         # Its driver would begin with a lock for readers, and then fail instead of waiting.
         return sa.text("BEGIN IMMEDIATE")
@@ -114,7 +114,8 @@ def list_all(store: sa.Table, model: str | None) -> sa.Select[Any]:
 def _describe(store: sa.Table) -> list[Any]:
     import sqlalchemy as sa
 
-    # T-SQL's LEN is of texts.
-    measure = sa.func.datalength if store.info["dialect"] == "mssql" else sa.func.length
+    # T-SQL's LEN is of texts, and so is DuckDB's.
+    measures = {"mssql": sa.func.datalength, "duckdb": sa.func.octet_length}
+    measure = measures.get(store.info["dialect"], sa.func.length)
     described = [column for column in store.columns if column.name != "model_data"]
     return [*described, measure(store.c.model_data).label("bytes")]

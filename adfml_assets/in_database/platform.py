@@ -32,7 +32,7 @@ SELECT_SCRIPTS = "SELECT CONVERT(int, value_in_use) FROM sys.configurations WHER
 _SELECT_VERSION = {
     "sqlite": "SELECT sqlite_version()",
     "postgresql": "SHOW server_version",
-    "duckdb": "SELECT version()",
+    "duckdb": "SELECT ltrim(version(), 'v')",
 }
 _AZURE_SQL, _DEDICATED_POOL, _MANAGED_INSTANCE, _ARC, _FABRIC = 5, 6, 8, 10, 12
 _BOXED = (2, 3, 4)

@@ -30,6 +30,7 @@ from adfml_assets.write_back.upsert import upsert_staged
 from adfml_assets.write_back.written import Written
 from resources.control import lost_to_another
 from resources.database import Databases
+from resources.duckdb_file import write_alone
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,6 +109,11 @@ def find_kinds(key: pa.DataType) -> dict[str, pa.DataType]:
 @contextmanager
 def _prepared(connection: Connection) -> Iterator[None]:
     """A connection whose transactions see one state of the rows; as it was afterwards."""
+    if connection.dialect.name == "duckdb":
+        # All of its transactions do.
+        with write_alone(connection):
+            yield
+        return
     if connection.dialect.name != "sqlite":
         # A row that is changed between its scoring and its date would be noted as scored, with the score of before.
         connection.execution_options(isolation_level="REPEATABLE READ")

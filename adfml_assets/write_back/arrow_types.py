@@ -120,6 +120,8 @@ def find_wire(kind: pa.DataType, column: sa.types.TypeEngine[Any], dialect: str)
     if isinstance(column, sa.Float):
         return pa.float32() if isinstance(column, sa.REAL) and dialect != "sqlite" else pa.float64()
     if isinstance(column, sa.Numeric):
+        if dialect == "duckdb":
+            return kind if family == "decimal" else _widen(kind, family)
         if dialect == "mssql":
             return pa.decimal128(column.precision or 18, column.scale or 0)
         # PostgreSQL reads text as exactly that number; SQLite and drivers take whole numbers and floats as they are.
@@ -138,6 +140,11 @@ def _find_integer(column: sa.Integer, dialect: str) -> pa.DataType:
     import sqlalchemy as sa
     from sqlalchemy.dialects import mssql
 
+    # DuckDB's own, by the names that its dialect gives them; larger ones take what 64 bits hold.
+    own = {"TinyInteger": "int8", "UTinyInteger": "uint8", "USmallInteger": "uint16", "UInteger": "uint32"}
+    own |= {"UBigInteger": "uint64", "HugeInteger": "int64", "UHugeInteger": "uint64", "VarInt": "int64"}
+    if dialect == "duckdb" and type(column).__name__ in own:
+        return pa.type_for_alias(own[type(column).__name__])
     if dialect == "sqlite" or isinstance(column, sa.BigInteger):
         return pa.int64()
     if isinstance(column, mssql.TINYINT) and dialect == "mssql":

@@ -22,6 +22,7 @@ from adfml_assets.write_back.upsert import Upsert, require_unique, run_upsert
 from adfml_assets.write_back.written import Written
 from resources.control import lost_to_another
 from resources.database import Databases
+from resources.duckdb_file import write_alone
 from resources.errors import NotFound
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def write_partition(
         named = {name: value for name, value in rows.constants.items() if name in target.keys}
         exact = ordered.check_keys(target.full_name, keys, named)
         connection = stack.enter_context(databases.connect(target.database))
+        stack.enter_context(write_alone(connection))
         plan = _plan(connection, target, rows, ordered.schema, mark, exact)
         if target.batch_rows is None:
             written = _retry(lambda: _write_whole(connection, plan, ordered, clear))

@@ -10,6 +10,7 @@ from adfml_assets.write_back.staged_columns import StagedColumn, conform, plan_c
 from adfml_assets.write_back.staging import open_staging
 from adfml_assets.write_back.target import reflect_table
 from resources.database import Databases
+from resources.duckdb_file import write_alone
 from resources.errors import NotFound
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def mark_rows(
     Raises:
         NotFound: the table does not have these columns. Unreachable: the database does not answer.
     """
-    with databases.connect(database) as connection:
+    with databases.connect(database) as connection, write_alone(connection):
         with connection.begin():
             marking = plan_marking(connection, rows, schema)
         converted = conform(batches, marking.columns, f"{database}.{marking.table.fullname}", [rows.key_from])

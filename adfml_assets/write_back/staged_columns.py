@@ -46,6 +46,9 @@ def plan_column(name: str, field: pa.Field, column: sa.Column[Any], dialect: str
     staged, cast = kind, None
     if isinstance(kind, sa.types.NullType):
         staged = build_type(field.type, is_key=False)
+    elif dialect == "duckdb" and isinstance(kind, sa.Enum):
+        # It has no name of its own; DuckDB takes a text for it.
+        staged = sa.UnicodeText()
     elif _goes_as_text(kind, dialect):
         staged, cast = sa.UnicodeText(), column.type
     length = kind.length if isinstance(kind, sa.String) and find_family(field.type) == "text" else None

@@ -32,13 +32,15 @@ def open_staging(
         batches: in the columns' wire types and order.
         schema: of the target: SQL Server's staging table is made there.
     """
-    from adfml_assets.write_back import postgresql, sqlite, sqlserver
+    from adfml_assets.write_back import duckdb, postgresql, sqlite, sqlserver
 
     match connection.dialect.name, connection.dialect.driver:
         case "sqlite", "pysqlite":
             return sqlite.open_staging(connection, columns, batches)
         case "postgresql", "psycopg":
             return postgresql.open_staging(connection, columns, batches)
+        case "duckdb", _:
+            return duckdb.open_staging(connection, columns, batches)
         case "mssql", "mssqlpython":
             return sqlserver.open_staging(connection, columns, batches, schema)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -154,12 +154,22 @@ def _require_table(connection: Connection, target: Target, kinds: Mapping[str, p
     if has_table(connection, target.schema, target.table):
         return
     if target.create:
+        if connection.dialect.name in ("sqlite", "duckdb") and (problems := list(_find_doubled(kinds))):
+            raise TargetInvalid(target.full_name, problems)
         make_table(connection, _build_table(target, kinds))
         return
     with connection.begin():
         inspector = sa.inspect(connection)
         existing = [*inspector.get_table_names(target.schema), *inspector.get_view_names(target.schema)]
     raise NotFound("table", target.table, f"database '{target.database}'", existing)
+
+
+def _find_doubled(names: Iterable[str]) -> Iterator[str]:
+    """Columns that would be one, where a database does not look at the case of names."""
+    known: dict[str, str] = {}
+    for name in names:
+        if known.setdefault(name.lower(), name) != name:
+            yield f"columns {known[name.lower()]} and {name} would be one: this database does not look at case"
 
 
 def _build_table(target: Target, kinds: Mapping[str, pa.DataType]) -> sa.Table:

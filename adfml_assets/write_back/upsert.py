@@ -1,7 +1,7 @@
 """Staged rows into their table by one set-based statement: what is new is inserted, what differs is updated.
 
-SQLite and PostgreSQL: INSERT ... ON CONFLICT DO UPDATE ... WHERE it differs, in key order. SQL Server: MERGE, see
-`sqlserver_merge`. Others, and tables whose keys no index keeps unique: UPDATE, then INSERT of what is not there.
+SQLite, PostgreSQL and DuckDB: INSERT ... ON CONFLICT DO UPDATE ... WHERE it differs, in key order. SQL Server: MERGE,
+see `sqlserver_merge`. Others, and tables whose keys no index keeps unique: UPDATE, then INSERT of what is not there.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ def run_upsert(connection: Connection, upsert: Upsert, rows: int) -> Written:
         inserted, updated = _upsert_postgresql(connection, upsert, rows)
     elif dialect == "sqlite" and upsert.unique:
         inserted, updated = _upsert_sqlite(connection, upsert, rows)
+    elif dialect == "duckdb" and upsert.unique:
+        inserted, updated = _upsert_duckdb(connection, upsert)
     else:
         inserted, updated = _update_and_insert(connection, upsert)
     # Where nothing keeps keys unique, a row may have changed several.
@@ -173,7 +175,7 @@ def _build_on_conflict(insert: Any, upsert: Upsert) -> Any:
 
 
 def build_postgresql_upsert(upsert: Upsert) -> sa.Insert:
-    """The upsert."""
+    """The upsert; DuckDB's is the same."""
     from sqlalchemy.dialects.postgresql import insert
 
     return _build_on_conflict(insert(upsert.target), upsert)
@@ -210,6 +212,14 @@ def _upsert_sqlite(connection: Connection, upsert: Upsert, rows: int) -> tuple[i
     changed = _run(connection, build_sqlite_upsert(upsert))
     # A trigger may insert more rows.
     inserted = min(count_rows(connection, upsert.target) - before, changed) if few_pages else missing
+    return inserted, changed - inserted
+
+
+def _upsert_duckdb(connection: Connection, upsert: Upsert) -> tuple[int, int]:
+    # Its transactions see one state, and it counts a table without looking at the rows.
+    before = count_rows(connection, upsert.target)
+    changed = _run(connection, build_postgresql_upsert(upsert))
+    inserted = count_rows(connection, upsert.target) - before
     return inserted, changed - inserted
 
 

@@ -204,7 +204,7 @@ class Server(Protocol):
 
     @property
     def kind(self) -> str:
-        """`sqlite`, `postgresql` or `mssql`."""
+        """`sqlite`, `postgresql`, `duckdb` or `mssql`."""
         ...
 
     def list_tables(self) -> list[TableName]:

@@ -34,9 +34,15 @@ def open_server(engine: Engine, database: str, setting: Setting, mismatches: Mis
             from resources.servers.postgresql import PostgresqlServer
 
             return PostgresqlServer(engine, database, setting)
+        case "duckdb":
+            from resources.servers.duckdb import DuckdbServer
+
+            return DuckdbServer(engine, database, setting)
         case "mssql":
             from resources.servers.sqlserver import SqlServer
 
             return SqlServer(engine, database, setting)
         case other:
-            raise SettingInvalid(setting.name, f"a URL of sqlite, postgresql or mssql; {other} cannot be archived")
+            raise SettingInvalid(
+                setting.name, f"a URL of sqlite, postgresql, duckdb or mssql; {other} cannot be archived"
+            )

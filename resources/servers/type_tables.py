@@ -33,12 +33,13 @@ are tested by the statements they give, not yet against a server.
 
 def build_document() -> str:
     """The whole of docs/types.md."""
-    from resources.servers import postgresql_types, sqlite_types, sqlserver_types
+    from resources.servers import duckdb_types, postgresql_types, sqlite_types, sqlserver_types
 
     parts = [
         _HEAD,
         _build_section("SQLite", _SQLITE, sqlite_types.list_types()),
         _build_section("PostgreSQL", "", postgresql_types.list_types()),
+        _build_section("DuckDB", "", duckdb_types.list_types()),
         _build_section("SQL Server and Azure SQL", _SQLSERVER, sqlserver_types.list_types()),
     ]
     return "\n".join(parts)

@@ -36,7 +36,7 @@ from tests.in_database.shops import open_shop
 
 MODEL = "spend"
 FEATURES = ("recency", "amount")
-SCHEMAS = {"sqlite": "main", "postgresql": "public"}
+SCHEMAS = {"sqlite": "main", "duckdb": "main", "postgresql": "public"}
 TARGET_COLUMNS = (
     "RecordId",
     "Score",

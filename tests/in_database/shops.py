@@ -1,4 +1,4 @@
-"""A database `shop` of its own for a test, on SQLite or on the real PostgreSQL."""
+"""A database `shop` of its own for a test, on SQLite, DuckDB or the real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 import sqlalchemy as sa
 
@@ -17,12 +18,17 @@ def open_shop(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     """An empty database at ADFML_SHOP_URL.
 
     Args:
-        kind: sqlite or postgresql.
+        kind: sqlite, duckdb or postgresql.
     """
     if kind == "sqlite":
         path: Path = request.getfixturevalue("tmp_path") / "shop.sqlite"
         path.touch()
         yield _connect(f"sqlite:///{path}", monkeypatch)
+        return
+    if kind == "duckdb":
+        path = request.getfixturevalue("tmp_path") / "shop.duckdb"
+        duckdb.connect(path).close()
+        yield _connect(f"duckdb:///{path}", monkeypatch)
         return
     server: RunningPostgresql = request.getfixturevalue("postgresql")
     with server.database() as url:
@@ -43,7 +49,7 @@ def open_customers(kind: str, request: pytest.FixtureRequest, monkeypatch: pytes
 
 def schema_of(engine: sa.Engine) -> str:
     """The schema of its tables."""
-    return "main" if engine.dialect.name == "sqlite" else "public"
+    return "public" if engine.dialect.name == "postgresql" else "main"
 
 
 def _connect(url: str, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:

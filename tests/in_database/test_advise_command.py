@@ -23,7 +23,7 @@ from tests.in_database.lake_models import BOOSTING, put_model
 from tests.in_database.shops import open_customers, open_shop, schema_of
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
     with open_customers(request.param, request, monkeypatch) as opened:
         yield opened

@@ -108,7 +108,7 @@ def test_a_row_that_only_one_of_both_scores(servers: Servers, table: str) -> Non
         verify_compiled(TREES, compiled, connection, "duckdb", source, keys=["row id"], where='"f 0" IS NULL')
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
 def test_a_connection_of_sqlalchemy(kind: str, postgresql: RunningPostgresql, tmp_path: Path) -> None:
     with postgresql.database() as url:
         engine = sa.create_engine(url if kind == "postgresql" else f"sqlite:///{tmp_path}/t.sqlite")

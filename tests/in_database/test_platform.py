@@ -139,13 +139,13 @@ def test_before_2017_there_is_no_predict() -> None:
         choose_way(describe("box", version="13.0"), "revoscale", "predict")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
 def test_a_real_server_says_what_it_is(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, databases: Databases
 ) -> None:
     with open_shop(kind, request, monkeypatch), databases.connect("shop") as connection:
         found = read_platform(connection)
-    assert found.name == {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[kind]
+    assert found.name == {"sqlite": "SQLite", "duckdb": "DuckDB", "postgresql": "PostgreSQL"}[kind]
     assert found.version[0].isdigit()
     assert str(found) == f"{found.name} {found.version}"
     assert (found.compiled, found.predict, found.external_script) == (True, False, False)

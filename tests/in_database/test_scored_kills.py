@@ -15,7 +15,7 @@ _MOMENTS = (0, 8, 2, 5, 9, 1, 3, 4, 6, 7)
 """0 is the commit, the others come after so many statements on the staged rows."""
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
 @repeat_kills(2)
 def test_a_killed_run_leaves_nothing_and_the_next_one_all(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, kill: int

@@ -28,7 +28,7 @@ from tests.in_database.scored import MODEL, TARGET_COLUMNS, Place, open_place, p
 ROWS = [(1, 1.5, 3), (2, None, 7), (3, -20.0, None), (4, 8.25, -2), (5, None, None)]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with open_place(request.param, request, monkeypatch) as opened:
         opened.make_table()

@@ -1,4 +1,4 @@
-"""SQLite and a real PostgreSQL, both without any table when a test begins; scores to be written to them."""
+"""SQLite, DuckDB and a real PostgreSQL, all without any table when a test begins; scores to be written to them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -38,7 +39,7 @@ class Place:
     """A database that is written to.
 
     Attributes:
-        dialect: `sqlite` or `postgresql`.
+        dialect: `sqlite`, `duckdb` or `postgresql`.
         databases: where it is called `shop`.
     """
 
@@ -82,13 +83,17 @@ class Place:
         self.databases.engine("shop").dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    if request.param == "sqlite":
-        (tmp_path / "shop.sqlite").touch()
-        url = f"sqlite:///{tmp_path}/shop.sqlite"
+    if request.param != "postgresql":
+        path = tmp_path / f"shop.{request.param}"
+        if request.param == "sqlite":
+            path.touch()
+        else:
+            duckdb.connect(path).close()
+        url = f"{request.param}:///{path}"
         monkeypatch.setenv("ADFML_SHOP_URL", url)
-        opened = Place("sqlite", url)
+        opened = Place(request.param, url)
         yield opened
         opened.close()
         return

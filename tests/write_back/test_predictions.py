@@ -48,7 +48,7 @@ def put(lake: Lake, records: int, **facts: str) -> Manifest:
 
 
 def write(lake: Lake, place: Place, manifest: Manifest, **declared: Any) -> dict[str, Any]:
-    schema = "main" if place.dialect == "sqlite" else "public"
+    schema = "public" if place.dialect == "postgresql" else "main"
     target = WriteBack(f"shop.{schema}.Predictions", ("RecordId", "ModelName"), **declared).build_target()
     shown = write_predictions(lake, place.databases, target, SOURCE, FOLDER, manifest)
     counts = ("inserted", "updated", "unchanged", "kept_newer", "Features.ScoredDate")

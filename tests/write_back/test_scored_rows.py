@@ -20,6 +20,7 @@ SOURCE = ScoredRows(None, "Features", "Id", "ScoredDate", "RecordId", "scored_at
 NOON = SCORED_AT.replace(tzinfo=None)
 KINDS = {
     "sqlite": [("DATETIME", NOON), ("DATE", NOON.date())],
+    "duckdb": [("TIMESTAMP", NOON), ("TIMESTAMPTZ", SCORED_AT), ("DATE", NOON.date())],
     "postgresql": [("TIMESTAMP", NOON), ("TIMESTAMPTZ", SCORED_AT), ("DATE", NOON.date())],
 }
 

@@ -70,8 +70,10 @@ def test_a_table_is_made_with_the_types_of_its_rows(place: Place) -> None:
     write_partition(place.databases, target, to_rows(table))
     found = place.describe("Wide")
     assert list(found)[:2] == ["Name", "Id"]
-    doubled = {"sqlite": "FLOAT", "postgresql": "DOUBLE PRECISION"}[place.dialect]
+    doubled = {"sqlite": "FLOAT", "duckdb": "DOUBLE", "postgresql": "DOUBLE PRECISION"}[place.dialect]
     expected = {"Id": "BIGINT", "Name": "VARCHAR(200)", "Text": "VARCHAR(30)", "Long": "TEXT", "Double": doubled}
+    if place.dialect == "duckdb":  # which has no lengths
+        expected |= dict.fromkeys(("Name", "Text", "Long"), "VARCHAR")
     expected |= {"Whole": "INTEGER", "Exact": "NUMERIC(12, 3)", "Day": "DATE", "Flag": "BOOLEAN"}
     assert {name: found[name] for name in expected} == expected
 
@@ -84,6 +86,8 @@ def test_a_table_that_is_not_there_is_not_made_unless_asked(place: Place) -> Non
 
 
 def test_all_that_is_wrong_with_a_table_is_said_at_once(place: Place) -> None:
+    if place.dialect == "duckdb":
+        return  # it stores no computed columns, and no lengths: see below
     place.execute(
         'CREATE TABLE "Predictions" ("RecordId" VARCHAR(10) PRIMARY KEY, "score" DATE, "ScoredAt" INTEGER, '
         '"ModelName" VARCHAR(20), "Batch" INTEGER NOT NULL, "Seen" INTEGER DEFAULT 0 NOT NULL, '
@@ -109,7 +113,7 @@ def test_all_that_is_wrong_with_a_table_is_said_at_once(place: Place) -> None:
 
 def test_a_kind_of_value_that_no_column_holds(place: Place) -> None:
     place.execute('CREATE TABLE "Wide" ("Id" INTEGER PRIMARY KEY, "List" TEXT)')
-    with pytest.raises(TargetInvalid, match=r"column List is TEXT\(\), which does not hold list"):
+    with pytest.raises(TargetInvalid, match=r"column List is (TEXT|String)\(\), which does not hold list"):
         write_partition(place.databases, WIDE, to_rows(pa.table({"Id": [1], "List": [[1, 2]]})))
 
 
@@ -131,6 +135,8 @@ def make_narrow(place: Place) -> None:
 
 @pytest.mark.parametrize("batch_rows", [None, 1])
 def test_values_that_do_not_fit_are_named_with_their_row(place: Place, batch_rows: int | None) -> None:
+    if place.dialect == "duckdb":
+        return
     make_narrow(place)
     target = replace(WIDE, batch_rows=batch_rows)
 
@@ -151,6 +157,8 @@ def test_values_that_do_not_fit_are_named_with_their_row(place: Place, batch_row
 
 
 def test_a_value_of_all_rows_that_does_not_fit(place: Place) -> None:
+    if place.dialect == "duckdb":
+        return
     make_narrow(place)
     for value, message in (("long", "expected 3 characters at most, found 'long'"), (None, "NOT NULL.*found NULL")):
         given = to_rows(pa.table({"Id": [1]}), constants={"Code": value})
@@ -170,7 +178,7 @@ def test_numbers_of_another_kind_than_the_columns(place: Place) -> None:
 
 
 def test_postgresqls_own_types(place: Place) -> None:
-    if place.dialect == "sqlite":
+    if place.dialect != "postgresql":
         return
     place.execute(
         "CREATE TYPE mood AS ENUM ('good', 'bad')",
@@ -199,7 +207,7 @@ def test_postgresqls_own_types(place: Place) -> None:
 
 
 def test_a_partitioned_table(place: Place) -> None:
-    if place.dialect == "sqlite":
+    if place.dialect != "postgresql":
         return
     write(place, {0: 0.0})
     place.execute(
@@ -214,7 +222,7 @@ def test_a_partitioned_table(place: Place) -> None:
 
 def test_another_schema(place: Place) -> None:
     schema = "main" if place.dialect == "sqlite" else "results"
-    if place.dialect == "postgresql":
+    if place.dialect != "sqlite":
         place.execute("CREATE SCHEMA results", 'CREATE TABLE "Predictions" ("Other" INTEGER)')
     target = replace(TARGET, schema=schema, batch_rows=2)
     assert count(write(place, {1: 1.0, 2: 2.0, 3: 3.0}, target=target)) == (3, 0, 0, 0)

@@ -39,7 +39,7 @@ def warm_up() -> None:
     """Import what a run would only when it is under way."""
     for name in ("duckdb", "psycopg", "tenacity", "adfml_assets.write_back.postgresql_rows", "pyarrow.compute"):
         importlib.import_module(name)
-    for name in ("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"):
+    for name in ("duckdb_sqlalchemy", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"):
         importlib.import_module(name)
 
 
