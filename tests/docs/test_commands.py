@@ -30,7 +30,7 @@ COMMANDS = list_commands()
 HERE = [one for one in COMMANDS if one.words[0] == "adfml" and find_check(one) is None]
 # These say what they say once everything is there.
 AFTER_EVERYTHING = ("adfml train --model sales_forecast --version 2", "adfml score --model sales_forecast --version 1")
-COMING = {"doctor"}
+COMING: set[str] = set()
 AFTER_A_PROMOTION, AFTER_A_LOSS = "adfml rollback ", "adfml rebuild"
 BLOCKS = [list(commands) for _, commands in groupby(HERE, lambda command: command.fence)]
 
