@@ -81,6 +81,8 @@ def open_duckdb(folder: Path) -> Iterator[DuckDBPyConnection]:
         connection.execute("SET temp_directory = $folder", {"folder": str(folder / "spilled")})
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET preserve_insertion_order = false")
+        # What was read of a file is read once: kept, it grows with every part until the limit.
+        connection.execute("SET enable_external_file_cache = false")
         # A division by zero is NULL, not infinity: so it is on every engine, and for everybody who reads the features.
         connection.execute("SET ieee_floating_point_ops = false")
         yield connection

@@ -21,6 +21,8 @@ ROWS_A_PART = 500_000
 """Rows of all tables that are split, in one part."""
 
 _UNSPLIT_PARTS = 2
+_BUFFERED_ROWS = 2_048_000
+_ROW_GROUP, _LEAST_ROW_GROUP = 122_880, 8_192
 _PART = "adfml_part"
 
 
@@ -102,12 +104,17 @@ def split_tables(
             query = f"SELECT {listed}, {part} AS {_PART} FROM {quote(name)}"  # noqa: S608
             connection.execute(
                 f"COPY ({query}) TO {quote_text(str(target))} "
-                f"(FORMAT parquet, PARTITION_BY ({_PART}), ROW_GROUP_SIZE 122880)"
+                f"(FORMAT parquet, PARTITION_BY ({_PART}), ROW_GROUP_SIZE {_choose_row_group(parts)})"
             )
             files[name] = [sorted(map(str, (target / f"{_PART}={index}").glob("*.parquet"))) for index in range(parts)]
         schemas[name] = connection.execute(f"SELECT {listed} FROM {quote(name)} LIMIT 0").to_arrow_reader(1).schema  # noqa: S608
         selected[name] = _select_columns(connection, name, columns)
     return [Part({name: files[name][index] for name in sources}, schemas, selected) for index in range(parts)]
+
+
+def _choose_row_group(parts: int) -> int:
+    # DuckDB keeps an unfinished row group of every part in memory.
+    return max(_LEAST_ROW_GROUP, min(_ROW_GROUP, _BUFFERED_ROWS // parts))
 
 
 def _select_columns(connection: DuckDBPyConnection, table: str, present: Sequence[str]) -> str:

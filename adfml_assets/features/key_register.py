@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _MEMORY = "100MB"
-_SPREAD = 1 << 27
+_SPREAD = 1 << 28
+_PIECE = 1 << 20
 
 
 class KeyRegister:
     """Takes note of every row's key.
 
-    Whole numbers that lie close together, as ids do, are marked in an array of a byte each. Others go into a table of
+    Whole numbers that lie close together, as ids do, are marked in an array of a bit each. Others go into a table of
     DuckDB, of which what does not fit into memory is on the disk.
     """
 
@@ -75,7 +76,8 @@ class KeyRegister:
         marks, self._marks = self._marks, None
         if marks is not None:
             self._duplicates += marks.count_duplicates()
-            self._insert(pa.table({self._spec.key: marks.list_numbers()}))
+            for numbers in marks.list_numbers():
+                self._insert(pa.table({self._spec.key: numbers}))
 
     def _count(self) -> None:
         """Count the duplicates of the rows so far, and forget these rows."""
@@ -91,7 +93,7 @@ class KeyRegister:
 
 
 class _Marks:
-    """Which whole numbers were there. Memory that no number touches is never really taken."""
+    """Which whole numbers were there, a bit each. Memory that no number touches is never really taken."""
 
     def __init__(self) -> None:
         self._seen: np.ndarray | None = None
@@ -104,11 +106,15 @@ class _Marks:
 
         least, most = int(numbers.min()), int(numbers.max())
         if self._seen is None:
-            self._seen = np.zeros(_SPREAD, dtype=bool)
+            self._seen = np.zeros(_SPREAD // 8, dtype=np.uint8)
             self._first = (least + most) // 2 - _SPREAD // 2
         if least < self._first or most >= self._first + _SPREAD:
             return False
-        self._seen[numbers.astype(np.int64) - self._first] = True
+        places = numbers.astype(np.int64) - self._first
+        bits = places & 7
+        for bit in range(8):
+            # One bit at a time: numbers that share a byte would overwrite each other's.
+            self._seen[places[bits == bit] >> 3] |= np.uint8(1 << bit)
         self._rows += len(numbers)
         return True
 
@@ -116,13 +122,20 @@ class _Marks:
         """How many rows repeated a number."""
         import numpy as np
 
-        return 0 if self._seen is None else self._rows - int(np.count_nonzero(self._seen))
+        return self._rows - sum(int(np.bitwise_count(piece).sum(dtype=np.int64)) for _, piece in self._cut())
 
-    def list_numbers(self) -> np.ndarray:
-        """All that were there."""
+    def list_numbers(self) -> Iterator[np.ndarray]:
+        """All that were there, a piece at a time."""
         import numpy as np
 
-        return np.array([], dtype=np.int64) if self._seen is None else np.flatnonzero(self._seen) + self._first
+        for start, piece in self._cut():
+            yield np.flatnonzero(np.unpackbits(piece, bitorder="little")) + (start * 8 + self._first)
+
+    def _cut(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The bytes in pieces, each with the place of its first byte."""
+        if self._seen is not None:
+            for start in range(0, len(self._seen), _PIECE):
+                yield start, self._seen[start : start + _PIECE]
 
 
 @contextmanager
