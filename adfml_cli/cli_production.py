@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,3 +34,16 @@ def rebuild(as_json: AsJson = False) -> None:
 
     with telling_errors():
         command.rebuild(as_json=as_json)
+
+
+@group.command()
+def retention(
+    rules: Annotated[Path, typer.Option(help="The file of rules.")] = Path("retention.yaml"),
+    apply: Annotated[bool, typer.Option("--apply", help="Remove it; without this nothing is removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which old partitions, ledger rows and compute logs go by a file of rules, and why some stay."""
+    from adfml_cli import retention as command
+
+    with telling_errors():
+        command.run(rules, apply=apply, as_json=as_json)

@@ -91,6 +91,24 @@ class Claims:
 
         return run_transaction(self._engine, commit)
 
+    def list_open(self, after: datetime) -> set[tuple[str, str]]:
+        """(asset, partition) of claims that were taken after a time and are not committed: somebody may be writing."""
+        import sqlalchemy as sa
+
+        query = sa.select(table.c.asset, table.c.partition).where(
+            table.c.claimed_at > after, table.c.number > table.c.committed
+        )
+        with self._engine.connect() as connection:
+            return {(row[0], row[1]) for row in connection.execute(query)}
+
+    def is_known(self, asset: str, partition: str) -> bool:
+        """Whether a partition's writers take claims on it."""
+        import sqlalchemy as sa
+
+        query = sa.select(table.c.number).where(table.c.asset == asset, table.c.partition == partition)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
+
     def is_overtaken(self, claim: Claim) -> bool:
         """Whether a later claim was committed: what this one has written may be removed, and is not needed."""
         import sqlalchemy as sa

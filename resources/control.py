@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resources.intervals import Intervals
     from resources.ledger import Ledger
     from resources.model_registry import ModelRegistry
+    from resources.removals import Removals
     from resources.retrainings import Retrainings
 
 T = TypeVar("T")
@@ -96,6 +97,13 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.claims import Claims
 
         return Claims(self.engine)
+
+    @property
+    def removals(self) -> Removals:
+        """What retention removes."""
+        from resources.removals import Removals
+
+        return Removals(self.engine)
 
     @property
     def models(self) -> ModelRegistry:

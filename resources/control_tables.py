@@ -195,3 +195,22 @@ schema_changes = Table(
     Column("applied_at", UtcDateTime, nullable=False),
     Column("applied_by", String(60), nullable=False),
 )
+
+# Partitions that retention removed: one row each, there before the first file is deleted.
+removals = Table(
+    "adfml_removals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("asset", String(300), nullable=False),
+    Column("partition", String(150), nullable=False),
+    Column("folder", Text, nullable=False),
+    # The rule in words, and the manifest of what is removed: its run tells it from one that is made again meanwhile.
+    Column("reason", Text, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("intended_at", UtcDateTime, nullable=False),
+    # When no file was left, and when Dagster was told; withdrawn: the partition was made again in between.
+    Column("removed_at", UtcDateTime),
+    Column("reported_at", UtcDateTime),
+    Column("withdrawn_at", UtcDateTime),
+    Index("ix_adfml_removals_partition", "asset", "partition"),
+)

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,12 @@ class Lake(dg.ConfigurableResource):
         with self._explain_reading(path):
             return bytes(obstore.get(self.store(container), key).bytes())
 
-    def list_files(self, folder: str) -> list[str]:
-        """Paths of all files below a folder, or in a container, sorted; empty where it does not exist. Any depth."""
+    def list_files(self, folder: str, *, before: datetime | None = None) -> list[str]:
+        """Paths of all files below a folder, or in a container, sorted; empty where it does not exist. Any depth.
+
+        Args:
+            before: only those that were written before this time, by the store's clock.
+        """
         import obstore
 
         container, key = (folder, None) if folder in CONTAINERS else split_path(folder)
@@ -104,7 +109,9 @@ class Lake(dg.ConfigurableResource):
                 if is_container_missing(error):
                     return []
                 raise
-        return sorted(f"{container}/{entry['path']}" for entry in entries)
+        return sorted(
+            f"{container}/{entry['path']}" for entry in entries if before is None or entry["last_modified"] < before
+        )
 
     def delete(self, path: str) -> None:
         """Delete a file; one that is not there is no error."""

@@ -350,6 +350,15 @@ class Ledger:
         with self._engine.connect() as connection:
             return {(row[0], row[1]) for row in connection.execute(query)}
 
+    def list_uncollected(self) -> set[tuple[str, str]]:
+        """(collecting asset, partition) of results that are there, and that no run has collected."""
+        import sqlalchemy as sa
+
+        left = (table.c.state == "succeeded") & table.c.collected_at.is_(None)
+        query = sa.select(table.c.collecting_asset, table.c.partition).where(left).distinct()
+        with self._engine.connect() as connection:
+            return {(row[0], row[1]) for row in connection.execute(query)}
+
     def list_uncollected_early(self, service: str) -> list[RemoteJob]:
         """Ended jobs a run came too early for: it has to be requested again."""
         ended = (table.c.service == service) & table.c.state.in_(ENDED) & table.c.collected_at.is_(None)
