@@ -1,4 +1,4 @@
-"""Rows that repeat a key are counted exactly, whatever the keys: close together, far apart, negative, in any batches."""
+"""Rows that repeat a key are counted exactly, whatever the keys: close together, far apart, negative, any batches."""
 
 from __future__ import annotations
 
