@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from adfml_cli import cli_doctor, cli_jobs, cli_models, cli_production, cli_workflow
+from adfml_cli import cli_doctor, cli_jobs, cli_models, cli_production, cli_projects, cli_workflow
 from adfml_cli.output import telling_errors
 
 __all__ = ["app", "telling_errors"]
@@ -16,6 +16,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show the values of variables, secrets among them
 )
 # Groups without a name: their commands are the app's own, in this order.
-for group in (cli_workflow.group, cli_models.group, cli_production.group, cli_doctor.group):
+for group in (cli_workflow.group, cli_models.group, cli_projects.group, cli_production.group, cli_doctor.group):
     app.add_typer(group)
 app.add_typer(cli_jobs.group, name="jobs")

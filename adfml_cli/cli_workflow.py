@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from adfml_cli.completion import complete_database, complete_day, complete_model
-from adfml_cli.output import AsJson, telling_errors
+from adfml_cli.completion import complete_asset, complete_database, complete_day, complete_model
+from adfml_cli.output import AsJson, Yes, telling_errors
 
 group = typer.Typer()
 
@@ -104,3 +104,30 @@ def watch(
 
     with telling_errors():
         run_watch(backfill, as_json=as_json)
+
+
+@group.command()
+def backfill(
+    selection: Annotated[
+        str,
+        typer.Argument(
+            help='An asset, or Dagster\'s syntax: group:archive, key:"ml/scores/*", +key:"ml/scores/churn".',
+            autocompletion=complete_asset,
+        ),
+    ],
+    first: Annotated[str, typer.Option("--from", help="The first day, UTC, YYYY-MM-DD.", autocompletion=complete_day)],
+    last: Annotated[
+        str | None,
+        typer.Option("--to", help="The last day, UTC; without it only the first.", autocompletion=complete_day),
+    ] = None,
+    refresh: Refresh = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what would be done.")] = False,
+    yes: Yes = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Materialise days of assets: what is missing, what can be; says first what cannot be repeated, and why."""
+    from adfml_cli.backfill import run_backfill
+
+    with telling_errors():
+        run_backfill(selection, first, last, refresh=refresh, preview_only=preview, yes=yes, wait=wait, as_json=as_json)

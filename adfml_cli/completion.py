@@ -66,3 +66,10 @@ def complete_asset(incomplete: str) -> list[str]:
     except CommandFailed:
         return []
     return [key for key in keys if key.startswith(incomplete)]
+
+
+def complete_template(incomplete: str) -> list[str]:
+    """Templates of pipelines."""
+    from adfml_cli.new_pipeline import TAKES
+
+    return [name for name in TAKES if name.startswith(incomplete)]

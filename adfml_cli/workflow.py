@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,11 +109,12 @@ def run_watch(backfill_id: str, *, as_json: bool) -> None:
     tell_launch(run, as_json=as_json)
 
 
-def tell_launch(run: Callable[[Say, Say], str | None], *, as_json: bool) -> None:
+def tell_launch(run: Callable[[Say, Say], str | None], *, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
     """Run what launches a backfill, and print what it says as text, or as one JSON document with the backfill.
 
     Args:
         run: takes how a line of plain text, and of rich's markup, is said; returns the backfill's id, if there is one.
+        more: what else is in the document.
 
     Raises:
         WorkflowFailed: it was waited for and did not end well; the document is printed all the same.
@@ -125,9 +126,10 @@ def tell_launch(run: Callable[[Say, Say], str | None], *, as_json: bool) -> None
     try:
         backfill_id = run(messages.append, output.show_aside)
     except WorkflowFailed as error:
-        output.print_json({"backfill": _describe(error.backfill_id), "messages": messages, "failures": error.messages})
+        failed = {"backfill": _describe(error.backfill_id), "messages": messages, "failures": error.messages}
+        output.print_json({**(more or {}), **failed})
         raise
-    output.print_json({"backfill": _describe(backfill_id), "messages": messages, "failures": []})
+    output.print_json({**(more or {}), "backfill": _describe(backfill_id), "messages": messages, "failures": []})
 
 
 def _describe(backfill_id: str | None) -> dict[str, Any] | None:
