@@ -6,18 +6,18 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from resources.control import deployment_id, run_transaction, utc_now
 from resources.control_tables import remote_jobs as table
 from resources.ledger_rows import (
     SUBMITTER_LEASE,
+    build_query,
     identify,
     insert_adopted,
     insert_job,
     insert_successors,
-    match_name,
     note_running,
     select_group,
     select_job,
@@ -364,39 +364,9 @@ class Ledger:
         ended = (table.c.service == service) & table.c.state.in_(ENDED) & table.c.collected_at.is_(None)
         return self._list(table.select().where(ended, table.c.early_selection.is_not(None)))
 
-    def list_jobs(
-        self,
-        limit: int | None = 100,
-        *,
-        service: str | None = None,
-        states: Sequence[str] = (),
-        asset: str | None = None,
-        partition: str | None = None,
-        remote_id: str | None = None,
-        since: datetime | None = None,
-    ) -> list[RemoteJob]:
-        """The latest rows, newest first.
-
-        Args:
-            limit: how many at most; None: all.
-            states: of the job; none given: whatever it is.
-            asset: the submitting or the collecting one; `*` stands for any characters.
-            since: written then or later.
-        """
-        query = table.select().order_by(table.c.created_at.desc(), table.c.attempt.desc()).limit(limit)
-        for column, value in (
-            (table.c.service, service),
-            (table.c.partition, partition),
-            (table.c.remote_id, remote_id),
-        ):
-            query = query if value is None else query.where(column == value)
-        if states:
-            query = query.where(table.c.state.in_(states))
-        if asset is not None:
-            query = query.where(match_name(table.c.asset, asset) | match_name(table.c.collecting_asset, asset))
-        if since is not None:
-            query = query.where(table.c.created_at >= since)
-        return self._list(query)
+    def list_jobs(self, limit: int | None = 100, **wanted: Any) -> list[RemoteJob]:
+        """The latest rows, newest first; `wanted` as in `resources.ledger_rows.build_query`. No limit: all."""
+        return self._list(build_query(limit, **wanted))
 
     def _list(self, query: Any) -> list[RemoteJob]:
         with self._engine.connect() as connection:

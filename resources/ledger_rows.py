@@ -14,7 +14,7 @@ from resources.errors import JobOutstanding, NotAdopted
 from resources.remote_jobs import OUTSTANDING, ForeignJob, RemoteJob, RemoteStatus
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, RowMapping
+    from sqlalchemy import ColumnElement, Connection, RowMapping, Select
 
 SUBMITTER_LEASE = timedelta(seconds=60)
 """How long a submitter has to get its answer before others may look for its job."""
@@ -273,6 +273,36 @@ def note_running(connection: Connection, remote_state: str, keys: Sequence[str])
     change = table.update().where(table.c.submission_key == sa.bindparam("key"), outstanding)
     values = {"polled_at": utc_now(), "remote_state": to_storable(remote_state)[:100]}
     connection.execute(change.values(**values), [{"key": key} for key in keys])
+
+
+def build_query(
+    limit: int | None,
+    *,
+    service: str | None = None,
+    states: Sequence[str] = (),
+    asset: str | None = None,
+    partition: str | None = None,
+    remote_id: str | None = None,
+    since: datetime | None = None,
+) -> Select[Any]:
+    """The query for the latest rows, newest first.
+
+    Args:
+        limit: how many at most; None: all.
+        states: of the job; none given: whatever it is.
+        asset: the submitting or the collecting one; `*` stands for any characters.
+        since: written then or later.
+    """
+    query = table.select().order_by(table.c.created_at.desc(), table.c.attempt.desc()).limit(limit)
+    for column, value in ((table.c.service, service), (table.c.partition, partition), (table.c.remote_id, remote_id)):
+        query = query if value is None else query.where(column == value)
+    if states:
+        query = query.where(table.c.state.in_(states))
+    if asset is not None:
+        query = query.where(match_name(table.c.asset, asset) | match_name(table.c.collecting_asset, asset))
+    if since is not None:
+        query = query.where(table.c.created_at >= since)
+    return query
 
 
 def match_name(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
