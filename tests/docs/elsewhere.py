@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import typer
+import yaml
 
 from tests.docs.pages import ROOT
 from tests.docs.shell import Command
@@ -59,6 +60,23 @@ def load_webserver() -> click.Command:
     return dagster_webserver
 
 
+def names_files(command: Command) -> None:
+    """The files it is given are there and can be read; a profile of a compose file is one of its services'."""
+    files = [ROOT / word for word in command.words if word.startswith("deploy/")]
+    documents = [
+        one
+        for file in files
+        if file.suffix == ".yaml"
+        for one in yaml.safe_load_all(file.read_text())
+        if one is not None
+    ]
+    assert all(file.is_file() for file in files), command
+    if "--profile" in command.words:
+        profile = command.words[command.words.index("--profile") + 1]
+        profiles = {name for one in documents for service in one["services"].values() for name in service["profiles"]}
+        assert profile in profiles, command
+
+
 def is_fault(command: Command) -> None:
     from local_cloud.faults import Fault
 
@@ -70,6 +88,11 @@ ELSEWHERE: Sequence[tuple[str, Check, str]] = (
     (r"dagster-daemon ", takes_options(load_daemon), "runs for ever; tests/daemon works with one"),
     (r"dagster-webserver ", takes_options(load_webserver), "runs for ever; tests/demo_run starts one"),
     (r"adfml score-online ", takes_options(load_adfml), "needs an endpoint: tests/azure_ml_online/test_command.py"),
+    (
+        r"docker compose |helm |kubectl ",
+        names_files,
+        "no engine and no cluster here: tests/production runs what is in them",
+    ),
     (r"curl --json .*/_local/faults", is_fault, "the local cloud's tests order each kind"),
 )
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.docs.pages import PAGES, ROOT, Fence
 
@@ -27,6 +28,7 @@ COPIED = (
     "workspace.yaml",
     "pyproject.toml",
 )
+WRITTEN = "adfml_assets/defs/crm/defs.yaml"
 # What was done before this test runs, and what never ends.
 LEFT_OUT = ("make ", "dagster-webserver ", "dagster-daemon ")
 
@@ -65,9 +67,6 @@ def project(tmp_path: Path) -> Path:
 def test_the_first_table_is_archived_as_the_readme_says(project: Path, tmp_path: Path) -> None:
     blocks = _find_blocks()
     (declaration,) = [block for block in blocks if block.kind == "yaml"]
-    folder = project / "adfml_assets/defs/crm"
-    folder.mkdir()
-    (folder / "defs.yaml").write_text(declaration.text)
     home = tmp_path / "home"
     (home / "adfml").mkdir(parents=True)
     with closing(sqlite3.connect(home / "adfml/crm.sqlite")) as database:
@@ -86,6 +85,10 @@ def test_the_first_table_is_archived_as_the_readme_says(project: Path, tmp_path:
         ["bash", "-c", _build_script(blocks)], cwd=project, env=environment, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shown, written = (yaml.safe_load(text) for text in (declaration.text, (project / WRITTEN).read_text()))
+    tables = [[one["table"] for one in declared["attributes"]["tables"]] for declared in (shown, written)]
+    assert shown["type"] == written["type"]
+    assert tables[0] == tables[1], "the README shows what the command writes"
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     archived = home / f"adfml/lake/archive/crm/main/Accounts/snapshot_date={today}"
     assert f"{archived}/Accounts_" in done.stdout, "the last command lists the file"
