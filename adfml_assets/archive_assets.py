@@ -20,6 +20,7 @@ from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.past_days import COVERED_TAGS, TODAY_ONLY_TAGS
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
+from resources.pools import name_database_pool
 
 PROGRESS_SECONDS = 15.0
 """How often a run says how far its long copies are."""
@@ -36,6 +37,7 @@ def build_archive_assets(plan: ArchivePlan) -> dg.AssetsDefinition:
         can_subset=True,
         partitions_def=build_daily_partitions(),
         required_resource_keys=RESOURCES,
+        pool=name_database_pool(plan.database),
     )
     def archived_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         yield from _archive(plan, context)

@@ -17,6 +17,8 @@ from resources.key_vault import KeyVault
 from resources.lake import Lake
 from resources.language import Language
 from resources.openai_batch import OpenAIBatch
+from sensors.alert_sensor import build_alert_sensor
+from sensors.pool_sensor import build_pool_sensor
 from sensors.remote_job_sensor import build_remote_job_sensor
 
 REMOTE_SERVICES = ("databricks", "azure_ml_batch", "openai_batch")
@@ -43,7 +45,11 @@ def defs() -> dg.Definitions:
             "language": Language(),
             "key_vault": KeyVault(),
         },
-        sensors=[build_remote_job_sensor(service) for service in REMOTE_SERVICES],
+        sensors=[
+            *(build_remote_job_sensor(service) for service in REMOTE_SERVICES),
+            build_alert_sensor(),
+            build_pool_sensor(),
+        ],
         # A process a step would import everything anew: seconds a table. Parallel work is threads inside an asset.
         executor=dg.in_process_executor,
     )

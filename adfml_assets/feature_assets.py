@@ -71,6 +71,7 @@ def _build_job(spec: FeatureSetSpec, engine: "RemoteEngine", options: Options) -
         deps=_list_sources(spec),
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
+        pool=service,
         **extend_options(options(_describe_job(spec, engine.title), engine.kinds), tags=SUBMITS_TAGS),
     )
     def features_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

@@ -163,6 +163,7 @@ def build_job(
         deps=[scoring_input_key(spec.model)],
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
+        pool=service,
         **extend_options(options, tags=SUBMITS_TAGS),
     )
     def scoring_job(context: dg.AssetExecutionContext, config: ScoringJobConfig) -> dg.MaterializeResult[None]:

@@ -75,6 +75,7 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         deps=[training_data_key(spec.model)],
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
+        pool=service,
         **extend_options(spec.build_options(_describe(spec), spec.engine.kinds), tags=SUBMITS_TAGS),
     )
     def training_job(context: dg.AssetExecutionContext, config: TrainingJobConfig) -> dg.MaterializeResult[None]:

@@ -19,6 +19,7 @@ from resources.settings import CONTROL
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from resources.alerts.register import AlertRegister
     from resources.claims import Claims
     from resources.intervals import Intervals
     from resources.ledger import Ledger
@@ -111,6 +112,13 @@ class ControlDatabase(dg.ConfigurableResource):
         from resources.model_registry import ModelRegistry
 
         return ModelRegistry(self.engine)
+
+    @property
+    def alerts(self) -> AlertRegister:
+        """What has failed, and what is to be told of it."""
+        from resources.alerts.register import AlertRegister
+
+        return AlertRegister(self.engine)
 
     @property
     def retrainings(self) -> Retrainings:

@@ -186,6 +186,42 @@ retrainings = Table(
     Column("outcome", String(40)),
 )
 
+# What has failed and is not well yet, or was: one row a subject (an asset's partition, a job, a check, a sensor).
+incidents = Table(
+    "adfml_incidents",
+    metadata,
+    Column("subject", String(450), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False),
+    # Events rise: what was counted is not counted again by a tick that did not live to keep its cursor.
+    Column("last_event_id", sa.BigInteger, nullable=False),
+    # The last failure, as JSON.
+    Column("failure", Text, nullable=False),
+    Column("told_at", UtcDateTime),
+    Column("resolved_at", UtcDateTime),
+    Index("ix_adfml_incidents_open", "resolved_at", "kind"),
+)
+
+# What is to be told, there before it is sent: one row a channel.
+alert_messages = Table(
+    "adfml_alert_messages",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("channel", String(20), nullable=False),
+    Column("alert", Text, nullable=False),
+    # pending, sent, given_up
+    Column("state", String(20), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # When it may be tried (again): also the end of the lease of whoever is sending it.
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("sent_at", UtcDateTime),
+    Column("reason", Text),
+    Index("ix_adfml_alert_messages_due", "state", "due_at"),
+)
+
 # Which revisions of these tables were applied, and since which revision code can use them (resources/migrations).
 schema_changes = Table(
     "adfml_schema_changes",

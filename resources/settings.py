@@ -285,6 +285,53 @@ GIT_BRANCH = Setting(
     "main",
     default="main",
 )
+POOL_LIMITS = Setting(
+    "ADFML_POOL_LIMITS",
+    "how many runs of a pool may run at once, where that is not to be what is declared",
+    "databricks=4,database_shop=2",
+    default="",
+)
+UI_URL = Setting(
+    "ADFML_UI_URL",
+    "the address of Dagster's UI, for links in alerts",
+    "https://dagster.example.com",
+    default="",
+)
+ALERTS_EMAIL_TO = Setting(
+    "ADFML_ALERTS_EMAIL_TO",
+    "who gets alerts by mail, separated by commas",
+    "data-team@example.com,on-call@example.com",
+    default="",
+)
+ALERTS_EMAIL_FROM = Setting("ADFML_ALERTS_EMAIL_FROM", "who sends them", "adfml@example.com", default="")
+ALERTS_SMTP = Setting(
+    "ADFML_ALERTS_SMTP",
+    "the mail server: smtp:// with STARTTLS, smtps:// with TLS from the start, smtp+insecure:// a relay without either",
+    "smtp://user@smtp.example.com:587",
+)
+ALERTS_SMTP_PASSWORD = Setting(
+    "ADFML_ALERTS_SMTP_PASSWORD", "the password of the mail server's user", "a password", secret=True
+)
+ALERTS_TEAMS_URL = Setting(
+    "ADFML_ALERTS_TEAMS_URL",
+    "the webhook of a Teams workflow (`Post to a channel when a webhook request is received`)",
+    "https://<region>.logic.azure.com/workflows/...",
+    secret=True,
+    default="",
+)
+ALERTS_SLACK_URL = Setting(
+    "ADFML_ALERTS_SLACK_URL",
+    "a Slack incoming webhook, or one that takes the same",
+    "https://hooks.slack.com/services/...",
+    secret=True,
+    default="",
+)
+ALERTS_REPEAT_HOURS = Setting(
+    "ADFML_ALERTS_REPEAT_HOURS",
+    "after how many hours what keeps failing is told again",
+    "24",
+    default="24",
+)
 
 ALL: tuple[Setting, ...] = (
     LAKE,
@@ -310,6 +357,15 @@ ALL: tuple[Setting, ...] = (
     FIRST_DAY,
     ENVIRONMENT,
     SCHEDULES,
+    POOL_LIMITS,
+    UI_URL,
+    ALERTS_EMAIL_TO,
+    ALERTS_EMAIL_FROM,
+    ALERTS_SMTP,
+    ALERTS_SMTP_PASSWORD,
+    ALERTS_TEAMS_URL,
+    ALERTS_SLACK_URL,
+    ALERTS_REPEAT_HOURS,
     GIT_URL,
     GIT_BRANCH,
 )

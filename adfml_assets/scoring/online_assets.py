@@ -51,6 +51,7 @@ def build_online_scores(
         # The policy of the scoring input: both go into one run.
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={RESOURCE, "lake", "control"},
+        pool=RESOURCE,
         **options,
     )
     def scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

@@ -130,6 +130,7 @@ def _build_job(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: Req
         deps=[archive_key(*parse_reference(declaration.source))],
         backfill_policy=SUBMITS_POLICY,
         required_resource_keys={service, "lake", "control"},
+        pool=service,
         **extend_options(
             declaration.build_options(describe_requests(engine.deployment, declaration.source), {"openai"}),
             tags=SUBMITS_TAGS,

@@ -59,6 +59,7 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
             dg.AssetSpec(written, deps=[scores], **extend_options(back, tags=COVERED_TAGS)),
         ],
         partitions_def=partitions,
+        pool="language",
     )
     def language_scores(
         context: dg.AssetExecutionContext,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 FIRST = "0001"
-HEAD = "0003"
+HEAD = "0004"
 # The oldest revision whose code can use a database at HEAD: every revision after it only added something.
 COMPATIBLE_FROM = "0001"
 # The revision that made adfml_schema_changes.

@@ -1,0 +1,1 @@
+"""Alerts: what failed, told once, counted while it lasts, and told again when it is mended."""
