@@ -69,6 +69,14 @@ def test_every_setting_is_in_the_table() -> None:
     assert sorted(documented) == sorted({setting.name for setting in ALL} | {"DAGSTER_HOME"})
 
 
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/operations.md"])
+def test_every_table_of_the_control_database_is_explained(page: str) -> None:
+    from resources.control_tables import metadata
+
+    named = set(re.findall(r"`(\w+)`", (ROOT / page).read_text()))
+    assert sorted(set(metadata.tables) - named) == []
+
+
 def test_every_fence_says_what_it_is() -> None:
     unnamed = {str(fence): fence.kind for fence in FENCES if fence.kind not in KINDS}
     assert unnamed == {}, f"expected one of: {', '.join(sorted(KINDS))}"
