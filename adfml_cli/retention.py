@@ -27,7 +27,7 @@ def run(rules_file: Path, *, apply: bool, as_json: bool) -> None:
 
     from adfml_assets.retention import logs, plan, removing
     from adfml_assets.retention.rules import read_rules
-    from resources import ledger_retention
+    from resources import alert_retention, ledger_retention
     from resources.control import ControlDatabase, utc_now
     from resources.lake import Lake
 
@@ -42,15 +42,18 @@ def run(rules_file: Path, *, apply: bool, as_json: bool) -> None:
         old_jobs, ended = [], _cut(rules.ledger, now)
         if ended is not None:
             old_jobs = ledger_retention.list_old_jobs(control.engine, ended)
+        resolved = _cut(rules.alerts, now)
+        old_alerts = 0 if resolved is None else alert_retention.count_old_alerts(control.engine, resolved)
         printed = _cut(rules.compute_logs, now)
         old_runs = [] if printed is None else list(logs.list_old_runs(instance, printed))
         if apply:
             removed = len(list(removing.remove_partitions(lake, control, instance, going)))
             jobs = 0 if ended is None else ledger_retention.delete_old_jobs(control.engine, old_jobs, ended)
+            alerts = 0 if resolved is None else alert_retention.delete_old_alerts(control.engine, resolved)
             for run_id in old_runs:
                 logs.delete_logs(instance, run_id, now)
-            done = {"partitions": removed + begun, "ledger_rows": jobs, "runs_without_logs": len(old_runs)}
-    counts = {"partitions": len(going), "ledger_rows": len(old_jobs), "runs_without_logs": len(old_runs)}
+            done = _count(removed + begun, jobs, alerts, len(old_runs))
+    counts = _count(len(going), len(old_jobs), old_alerts, len(old_runs))
     if as_json:
         series = [dataclasses.asdict(each) for each in plans]
         print_json({"series": series, "begun_before": begun, "goes": counts, "removed": done if apply else None})
@@ -59,8 +62,15 @@ def run(rules_file: Path, *, apply: bool, as_json: bool) -> None:
     if begun and not apply:
         say(f"{begun} removals were begun and not ended: --apply ends them.")
     told = done if apply else counts
-    what = "{partitions} partitions, {ledger_rows} ledger rows, the logs of {runs_without_logs} runs".format(**told)
+    what = (
+        f"{told['partitions']} partitions, {told['ledger_rows']} ledger rows, {told['alert_rows']} alert rows, "
+        f"the logs of {told['runs_without_logs']} runs"
+    )
     say(f"Removed: {what}." if apply else f"Would go: {what}. Nothing was removed: --apply does it.")
+
+
+def _count(partitions: int, jobs: int, alerts: int, runs: int) -> dict[str, int]:
+    return {"partitions": partitions, "ledger_rows": jobs, "alert_rows": alerts, "runs_without_logs": runs}
 
 
 def _cut(rule: AgeRule | None, now: Any) -> Any:

@@ -68,12 +68,14 @@ class RetentionRules(BaseModel):
     Attributes:
         partitions: the first rule that fits an asset holds.
         ledger: rows of remote jobs that ended and were followed by another attempt.
+        alerts: incidents that were resolved, and messages that were sent or given up.
         compute_logs: what runs printed.
     """
 
     model_config = _STRICT
     partitions: tuple[PartitionRule, ...] = ()
     ledger: AgeRule | None = None
+    alerts: AgeRule | None = None
     compute_logs: AgeRule | None = None
 
     def find(self, asset: str) -> PartitionRule | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from resources.control import ControlDatabase
 from resources.lake import Lake
 from resources.manifest import FILE_NAME, Manifest, ManifestFile
 from resources.model_registry import VersionRecord
+from tests.docs.pages import ROOT
 
 MODEL = "sales_forecast"
 EXTRACTED = ["incremental/shop/main/Transactions", "archive/shop/main/Products"]
@@ -133,6 +135,7 @@ def deployment(prepared: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "control.sqlite").write_bytes(prepared.control)
     monkeypatch.setenv("ADFML_CONTROL_URL", f"sqlite:///{tmp_path}/control.sqlite")
     monkeypatch.setattr(workflow, "load_repository", lambda: prepared.repository)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
     monkeypatch.chdir(tmp_path)
     yield prepared
     prepared.forget()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from adfml_cli.cli import app
 from resources.control import utc_now
-from resources.control_tables import remote_jobs
+from resources.control_tables import alert_messages, incidents, remote_jobs
 from resources.ledger_retention import list_old_jobs
 from resources.remote_jobs import RemoteStatus
 from tests.retention.conftest import Site
@@ -22,6 +22,7 @@ from tests.retention.conftest import Site
 RULES = """
 partitions: [{assets: "ml/scores/*", keep_days: 30}]
 ledger: {keep_days: 30}
+alerts: {keep_days: 30}
 compute_logs: {keep_days: 30}
 """
 TODAY = f"{utc_now():%Y-%m-%d}"
@@ -79,10 +80,10 @@ def test_nothing_goes_until_it_is_told_to(site: Site, rules: Path) -> None:
     assert said.output.endswith("Nothing was removed: --apply does it.\n")
     assert (site.files(), list_keys(site)) == (before, [first, second])
     found = json.loads(call("--rules", rules, "--apply", "--json").output)
-    assert found["removed"] == {"partitions": 1, "ledger_rows": 1, "runs_without_logs": 0}
+    assert found["removed"] == {"partitions": 1, "ledger_rows": 1, "alert_rows": 0, "runs_without_logs": 0}
     assert len(site.files()) == 3
     assert list_keys(site) == [second], "the newest attempt's number, and its token, are never used again"
-    assert "0 partitions, 0 ledger rows, the logs of 0 runs" in call("--rules", rules, "--apply").output
+    assert "0 partitions, 0 ledger rows, 0 alert rows, the logs of 0 runs" in call("--rules", rules, "--apply").output
 
 
 def test_a_later_attempt_gets_a_token_of_its_own_after_retention(site: Site, rules: Path) -> None:
@@ -136,6 +137,23 @@ def test_what_old_runs_printed_goes_and_their_records_stay(site: Site, rules: Pa
     assert list((site.home / "storage" / ended[1] / "compute_logs").iterdir())
     assert {run.run_id for run in site.instance.get_runs()} == set(ended)
     assert "the logs of 0 runs" in call("--rules", rules).output
+
+
+def test_alerts_that_are_over_go_and_open_or_untold_ones_stay(site: Site, rules: Path) -> None:
+    long_ago, lately = utc_now() - timedelta(days=90), utc_now()
+    common = {"kind": "run", "opened_at": long_ago, "last_at": long_ago, "failures": 1, "last_event_id": 1}
+    message = {"channel": "log", "alert": "{}", "created_at": long_ago, "attempts": 1, "due_at": long_ago}
+    with site.control.engine.begin() as connection:
+        for subject, resolved in (("over", long_ago), ("lately", lately), ("open", None)):
+            row = {**common, "subject": subject, "failure": "{}", "resolved_at": resolved}
+            connection.execute(incidents.insert().values(row))
+        for state in ("sent", "given_up", "pending"):
+            connection.execute(alert_messages.insert().values({**message, "id": state, "state": state}))
+    assert "3 alert rows" in call("--rules", rules).output
+    assert "3 alert rows" in call("--rules", rules, "--apply").output
+    with site.control.engine.connect() as connection:
+        assert set(connection.execute(sa.select(incidents.c.subject)).scalars()) == {"lately", "open"}
+        assert connection.execute(sa.select(alert_messages.c.state)).scalars().all() == ["pending"]
 
 
 def test_errors_are_one_sentence(tmp_path: Path, site: Site) -> None:
