@@ -15,6 +15,7 @@ from adfml_assets.archive.run import ArchiveRun, closing_run
 from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.archive_metadata import describe_archived
 from adfml_assets.errors import NameCollision
+from adfml_assets.failures import describe_help, tell_failures
 from adfml_assets.new_tables import archive_new_tables
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.past_days import COVERED_TAGS, TODAY_ONLY_TAGS
@@ -39,6 +40,7 @@ def build_archive_assets(plan: ArchivePlan) -> dg.AssetsDefinition:
         required_resource_keys=RESOURCES,
         pool=name_database_pool(plan.database),
     )
+    @tell_failures
     def archived_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         yield from _archive(plan, context)
 
@@ -108,6 +110,7 @@ def _archive(plan: ArchivePlan, context: dg.AssetExecutionContext) -> Iterator[d
         lines = "\n".join(f"- {name}: {error}" for name, error in sorted(failures.items()))
         raise dg.Failure(
             f"{len(failures)} of {len(selected)} tables were not archived; the others are.\n{lines}",
+            metadata=describe_help(failures.values()),
             allow_retries=False,
         )
     _post_completion(plan, context, len(selected), now)

@@ -14,6 +14,7 @@ from adfml_assets.archive.run import ArchiveRun, closing_run
 from adfml_assets.archive.schema_change import compare_columns
 from adfml_assets.archive.verifying import find_unreadable, recount_intervals
 from adfml_assets.errors import AdfmlError
+from adfml_assets.failures import tell_failures
 from resources.control import utc_now
 from resources.errors import ResourceError
 from resources.lake import Lake
@@ -51,6 +52,7 @@ def build_archive_checks(plan: ArchivePlan, fresh_within_hours: float) -> dg.Ass
         can_subset=True,
         required_resource_keys={"databases", "lake", "control"},
     )
+    @tell_failures
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         resources = context.op_execution_context.resources
         lake: Lake = resources.lake

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
+from adfml_assets import failures
 from resources.errors import SettingInvalid
 from resources.settings import GIT_BRANCH, GIT_URL
 
@@ -78,7 +80,8 @@ def add_code_references(definitions: dg.Definitions) -> dg.Definitions:
     for referred in dg.with_source_code_references(assets):
         assert isinstance(referred, dg.AssetsDefinition)  # noqa: S101 - as what went in
         for key, metadata in referred.metadata_by_key.items():
-            found[key] = [_to_link(one, repository) for one in metadata[KEY].code_references]
+            references = [_unwrap(referred, one) for one in metadata[KEY].code_references]
+            found[key] = [_to_link(one, repository) for one in references]
 
     def refer(spec: dg.AssetSpec) -> dg.AssetSpec:
         if spec.key not in found:
@@ -86,6 +89,14 @@ def add_code_references(definitions: dg.Definitions) -> dg.Definitions:
         return spec.merge_attributes(metadata={KEY: dg.CodeReferencesMetadataValue(code_references=found[spec.key])})
 
     return definitions.map_asset_specs(func=refer)
+
+
+def _unwrap(assets: dg.AssetsDefinition, reference: Any) -> Any:
+    """A reference to an asset's own body where Dagster found the function around it, which is every asset's."""
+    if getattr(reference, "file_path", None) != failures.__file__:
+        return reference
+    body = inspect.unwrap(assets.op.compute_fn.decorated_fn)  # type: ignore[union-attr]  # @dg.asset has made it
+    return dg.LocalFileCodeReference(file_path=body.__code__.co_filename, line_number=body.__code__.co_firstlineno)
 
 
 def _to_link(reference: Any, repository: str) -> CodeReference:

@@ -8,6 +8,7 @@ from adfml_assets.about import About
 from adfml_assets.archive.current import build_current
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.asset_keys import archive_key, current_key, incremental_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.metadata import describe_partition
 from adfml_assets.partitions import build_daily_partitions
 from resources.control import ControlDatabase, utc_now
@@ -42,6 +43,7 @@ def _build_asset(
         owners=list(owners),
         required_resource_keys={"lake", "control"},
     )
+    @tell_failures
     def current_table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         lake: Lake = context.resources.lake
         control: ControlDatabase = context.resources.control

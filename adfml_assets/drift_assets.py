@@ -10,6 +10,7 @@ from adfml_assets.asset_keys import drift_key, scores_key, scoring_input_key
 from adfml_assets.drift.comparison import DriftRules
 from adfml_assets.drift.report import build_report, write_report
 from adfml_assets.drift.shown import CHECKS, build_check_results, describe_drift
+from adfml_assets.failures import tell_failures
 from resources.control import utc_now
 from resources.lake import Lake
 
@@ -40,6 +41,7 @@ def build_drift_asset(model: str, rules: DriftRules, options: dict[str, Any]) ->
         check_specs=[dg.AssetCheckSpec(name, asset=key, description=what) for name, what in CHECKS.items()],
         **options,
     )
+    @tell_failures
     def drift(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult[None]]:
         report = build_report(lake, model, context.partition_key, rules)
         for note in report.notes:

@@ -1,6 +1,7 @@
 """Feature sets as assets: built by the run itself, or submitted to Databricks and collected."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -8,11 +9,12 @@ import dagster as dg
 from adfml_assets import lake_layout
 from adfml_assets.about import About, extend_options
 from adfml_assets.asset_keys import features_key, job_key
-from adfml_assets.features.definition import FeatureSetSpec
+from adfml_assets.failures import tell_failures
+from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec
 from adfml_assets.features.feature_set import Plan, build_features, plan_features
 from adfml_assets.features.remote_features import collect_features, write_statement
 from adfml_assets.features.sources import find_partitions, source_key
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, describe_speed
 from adfml_assets.remote_assets import (
     COLLECTS_TAGS,
     SUBMITS_POLICY,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 Options = Callable[[About, set[str]], dict[str, Any]]
 """Builds the keyword arguments of `dg.asset` from what an asset is, and its kinds."""
 
+_DATE = "The features are as of the end of this day (UTC)."
 _ENGINES = {"duckdb": "DuckDB", "spark": "Spark"}
 
 
@@ -42,8 +45,9 @@ def build_features_asset(spec: FeatureSetSpec, options: dict[str, Any]) -> dg.As
         deps=_list_sources(spec),
         **extend_options(options, metadata=_describe_declared(spec)),
     )
+    @tell_failures
     def features(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
-        day = context.partition_key
+        day, started = context.partition_key, time.monotonic()
         folder, manifest = build_features(
             lake,
             spec,
@@ -53,7 +57,8 @@ def build_features_asset(spec: FeatureSetSpec, options: dict[str, Any]) -> dg.As
             now=utc_now(),
             run_id=context.run_id,
         )
-        return dg.MaterializeResult(metadata=describe_features(lake, folder, manifest))
+        speed = describe_speed(manifest.rows, time.monotonic() - started)
+        return dg.MaterializeResult(metadata={**describe_features(lake, folder, manifest), **speed})
 
     return features
 
@@ -74,6 +79,7 @@ def _build_job(spec: FeatureSetSpec, engine: "RemoteEngine", options: Options) -
         pool=service,
         **extend_options(options(_describe_job(spec, engine.title), engine.kinds), tags=SUBMITS_TAGS),
     )
+    @tell_failures
     def features_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         resources = context.resources
         lake: Lake = resources.lake
@@ -121,6 +127,7 @@ def _build_collected(spec: FeatureSetSpec, options: Options) -> dg.AssetsDefinit
             metadata=_describe_declared(spec),
         ),
     )
+    @tell_failures
     def features(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
         job = find_ended_job(context, control.ledger)
         if job is None:
@@ -192,7 +199,7 @@ def describe_features(lake: Lake, folder: str, manifest: Manifest) -> dict[str, 
     """A features partition as asset metadata: what it is as of, its features, and how often each has no value."""
     facts = manifest.facts
     shown: dict[str, Any] = {
-        **describe_partition(lake, folder, manifest),
+        **describe_partition(lake, folder, manifest, texts=_describe_columns(facts)),
         "feature_date": facts["feature_date"] or "none",
         "earlier_feature_dates": max(0, len(facts["feature_dates"]) - 1),
         "period": f"{facts['first_event'] or 'none'} to {facts['last_event'] or 'none'}",
@@ -206,6 +213,13 @@ def describe_features(lake: Lake, folder: str, manifest: Manifest) -> dict[str, 
         title = f"categories_of_{column}"
         shown[title] = _build_table((f"{found['distinct']} categories, largest first", "count"), found["largest"])
     return shown
+
+
+def _describe_columns(facts: Mapping[str, Any]) -> dict[str, str]:
+    texts = dict.fromkeys(facts["category_columns"], "Counts by category; a column each where a model is trained.")
+    texts[str(facts["key"])] = "The event." if facts.get("rows") == "event" else "Whose features they are."
+    time = str(facts["event_time"]) if facts.get("rows") == "event" else FEATURE_DATE
+    return {**texts, time: "The features are as of this moment (UTC)." if "event" in str(facts.get("rows")) else _DATE}
 
 
 def _build_table(titles: tuple[str, str], rows: dict[str, Any]) -> dg.MarkdownMetadataValue:

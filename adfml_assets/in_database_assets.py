@@ -6,14 +6,19 @@ import dagster as dg
 
 from adfml_assets.about import extend_options
 from adfml_assets.asset_keys import champion_key, model_key, table_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.in_database.advisor import Advice, Needs, advise
 from adfml_assets.in_database.facts import read_model_facts, read_table_facts
+from adfml_assets.in_database.plan import ScoringPlan
 from adfml_assets.in_database.run import ScoredRows, require_written, score_today
 from adfml_assets.in_database.spec import InDatabaseSpec
+from adfml_assets.origins import Origin, build_lineage
 from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.scoring.model_choice import choose_version
+from adfml_assets.scoring.scoring_input import RECORD_ID
 from adfml_assets.scoring.shown import describe_version
+from adfml_assets.scoring.write_back import TEXTS
 from adfml_assets.scoring_assets import ScoringInputConfig
 from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
@@ -36,6 +41,7 @@ def build_in_database_scores(spec: InDatabaseSpec, options: dict[str, Any]) -> d
         backfill_policy=SUBMITS_POLICY,
         **extend_options(options, tags=COVERED_TAGS),
     )
+    @tell_failures
     def scored_in_database(
         context: dg.AssetExecutionContext,
         config: ScoringInputConfig,
@@ -66,6 +72,7 @@ def describe_scored(scored: ScoredRows) -> dict[str, Any]:
     cut = done.sql[:_SHOWN_CHARACTERS]
     shown: dict[str, Any] = {
         "dagster/row_count": written.rows,
+        **_describe_columns(plan),
         "inserted": written.inserted,
         "updated": written.updated,
         "unchanged": written.unchanged,
@@ -95,6 +102,17 @@ def describe_scored(scored: ScoredRows) -> dict[str, Any]:
     return shown if written.rows else {**shown, "note": "No row waits to be scored."}
 
 
+def _describe_columns(plan: ScoringPlan) -> dict[str, Any]:
+    """Schema and lineage of what was written. No sample: rows that may not leave the database are shown nowhere."""
+    source = plan.spec.source.asset_key.to_user_string()
+    origins: dict[str, list[Origin]] = {
+        RECORD_ID: [(source, plan.spec.source.key)],
+        "Score": [(source, name) for name in plan.model.takes.names],
+    }
+    columns = [dg.TableColumn(name=name, description=text) for name, text in TEXTS.items()]
+    return {"dagster/column_schema": dg.TableSchema(columns=columns), **build_lineage(origins)}
+
+
 def build_advice_check(spec: InDatabaseSpec) -> dg.AssetChecksDefinition:
     """Whether the database is the right place, by the rows the table has now."""
 
@@ -106,6 +124,7 @@ def build_advice_check(spec: InDatabaseSpec) -> dg.AssetChecksDefinition:
             "are: a warning where it says that the model should rather run outside. `adfml advise` says the same."
         ),
     )
+    @tell_failures
     def in_database_or_external(lake: Lake, control: ControlDatabase, databases: Databases) -> dg.AssetCheckResult:
         source = spec.source
         chosen = choose_version(lake, control, spec.model, spec.choice)

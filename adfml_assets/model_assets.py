@@ -8,9 +8,11 @@ import dagster as dg
 from adfml_assets import lake_layout
 from adfml_assets.about import About, extend_options
 from adfml_assets.asset_keys import champion_key, job_key, model_key
+from adfml_assets.failures import tell_failures
+from adfml_assets.metadata import link_file
 from adfml_assets.models.gate import BASELINE, CHAMPION, judge
 from adfml_assets.models.promotion import promote_version, tell_unity_catalog
-from adfml_assets.models.shown import describe_model, describe_versions
+from adfml_assets.models.shown import describe_model, describe_versions, link_experiment
 from adfml_assets.remote_assets import COLLECTS_TAGS, describe_job, find_ended_job
 from adfml_assets.training.trained import verify_model
 from adfml_assets.training_job import TrainingSpec
@@ -53,6 +55,7 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         required_resource_keys={"lake", "control", "completion_log", *spec.services},
         **extend_options(spec.build_options(_MODEL, {"scikitlearn", "mlflow"}), tags=COLLECTS_TAGS),
     )
+    @tell_failures
     def model(context: dg.AssetExecutionContext) -> Any:
         resources, version = context.resources, context.partition_key
         lake, control = resources.lake, resources.control
@@ -65,7 +68,9 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
             raise dg.Failure(str(VersionKept(spec.model, version)), allow_retries=False)
         spec.engine.collect_model(lake, spec.model, version, job)
         asset = context.asset_key.to_user_string()
-        metadata, _ = verify_model(lake, spec.model, version, job, asset=asset, now=utc_now(), run_id=context.run_id)
+        metadata, manifest = verify_model(
+            lake, spec.model, version, job, asset=asset, now=utc_now(), run_id=context.run_id
+        )
         judged = _register(spec, control, version, metadata, job, context.run_id)
         context.log.info("Version %s is %s. %s", version, judged.verdict, judged.reason)
         control.ledger.mark_collected(job.submission_key, context.run_id)
@@ -87,7 +92,10 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             metadata={
                 **describe_model(metadata, judged, alias),
+                **describe_versions(control.models.list_versions(spec.model), aliases, spec.rules.metric),
                 **describe_job(job),
+                **link_experiment(metadata, job.url),
+                **link_file(lake, folder, manifest),
                 "unity_catalog": str(told),
                 "dagster/uri": lake.uri(folder),
             }
@@ -124,6 +132,7 @@ def build_champion_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         required_resource_keys={"control", *spec.services},
         **spec.build_options(_CHAMPION, {"mlflow"}),
     )
+    @tell_failures
     def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         control: ControlDatabase = context.resources.control
         version, before = context.partition_key, control.models.aliases(spec.model).get(CHAMPION)
@@ -156,6 +165,7 @@ def build_champion_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
 
 def _build_check(model: str, name: str, kind: str, description: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=model_key(model), name=name, blocking=True, description=description)
+    @tell_failures
     def check(context: dg.AssetCheckExecutionContext, control: ControlDatabase) -> dg.AssetCheckResult:
         version = _find_version(context.run.tags)
         found = control.models.find(model, version)

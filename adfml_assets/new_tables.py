@@ -12,6 +12,7 @@ from adfml_assets.archive.snapshot import take_snapshot
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.archive_metadata import describe_archived
 from adfml_assets.asset_keys import archive_key
+from adfml_assets.failures import tell_failures
 from resources.control import utc_now
 from resources.database import Databases
 from resources.servers.base import TableName
@@ -65,6 +66,7 @@ def build_new_tables_job(plan: ArchivePlan) -> dg.JobDefinition:
         required_resource_keys={"databases", "lake", "control"},
         description="Archives the tables that the patterns choose and the code location does not know yet.",
     )
+    @tell_failures
     def archive(context: dg.OpExecutionContext) -> None:
         resources = context.resources
         opened = plan.open_run(

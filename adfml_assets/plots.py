@@ -16,6 +16,7 @@ RED = "#c0392b"
 """The colour of what stands out."""
 
 _DPI = 72
+_COLOURS = 32
 _LONGEST_NAME = 40
 
 
@@ -32,8 +33,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_markdown(figure: Figure, name: str) -> str:
     """A figure as a picture in Markdown; `name` is its alternative text."""
-    target = io.BytesIO()
-    figure.savefig(target, format="png")
+    from PIL import Image
+
+    drawn, target = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    # The event log keeps every plot: a few colours are enough, and a third of the bytes.
+    Image.open(drawn).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(target, "png", optimize=True)
     return f"![{name}](data:image/png;base64,{base64.b64encode(target.getvalue()).decode()})"
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import features_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.feature_set import plan_features
 from adfml_assets.features.point_in_time import TOLERANCE, compare_with_past
@@ -29,6 +30,7 @@ def build_point_in_time_check(spec: FeatureSetSpec) -> dg.AssetChecksDefinition:
             f"that came later is in them (floats to {TOLERANCE:g}). One that differs stops what follows in its run."
         ),
     )
+    @tell_failures
     def point_in_time(context: dg.AssetCheckExecutionContext, lake: Lake) -> dg.AssetCheckResult:
         day = context.run.tags.get(PARTITION_TAG) or find_newest_day(lake, spec.name)
         stored = require_partition(lake, lake_layout.features_folder(spec.name, day), key.to_user_string(), day)

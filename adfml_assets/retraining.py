@@ -10,6 +10,7 @@ from dagster._core.utils import make_new_backfill_id
 from adfml_assets.asset_keys import champion_key, job_key, model_key, training_data_key
 from adfml_assets.drift.history import list_counted
 from adfml_assets.errors import AdfmlError
+from adfml_assets.failures import tell_failures
 from adfml_assets.partitions import build_model_versions
 from adfml_assets.workflow import LAUNCHED_BY_TAG, launch_backfill
 from resources.control import ControlDatabase
@@ -68,6 +69,7 @@ def build_retraining(model: str, rules: RetrainingRules) -> dg.Definitions:
     op_name = f"launch_retraining_of_{name}"
 
     @dg.op(name=op_name, required_resource_keys={"control"})
+    @tell_failures
     def launch(context: dg.OpExecutionContext, config: RetrainingConfig) -> None:
         launch_version(context, context.resources.control, model, config.model_version)
 

@@ -20,6 +20,7 @@ from adfml_assets.asset_keys import (
     table_key,
 )
 from adfml_assets.errors import DeclarationInvalid
+from adfml_assets.failures import tell_failures
 from adfml_assets.metadata import describe_partition
 from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.remote_assets import (
@@ -38,8 +39,8 @@ from adfml_assets.scoring.model_features import read_model_features
 from adfml_assets.scoring.predictions import Target, write_predictions
 from adfml_assets.scoring.scores import FEATURE_SNAPSHOT, build_expected, verify_scores
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
-from adfml_assets.scoring.scoring_input import Records, build_scoring_input
-from adfml_assets.scoring.shown import describe_scores, describe_version
+from adfml_assets.scoring.scoring_input import RECORD_ID, Records, build_scoring_input
+from adfml_assets.scoring.shown import TEXTS, describe_scores, describe_version
 from adfml_assets.scoring.source_rows import SourceSpec, gather_rows
 from adfml_assets.written_back import build_written_back
 from resources.control import ControlDatabase, utc_now
@@ -110,6 +111,7 @@ def build_input(spec: ScoringSpec, options: dict[str, Any]) -> dg.AssetsDefiniti
         # Rows that wait in a table are read on the day itself; features are kept.
         **extend_options(options, tags={} if isinstance(spec.source, str) else COVERED_TAGS),
     )
+    @tell_failures
     def scoring_input(
         context: dg.AssetExecutionContext,
         config: ScoringInputConfig,
@@ -128,7 +130,8 @@ def build_input(spec: ScoringSpec, options: dict[str, Any]) -> dg.AssetsDefiniti
         )
         for column, names in manifest.facts["unknown_categories"].items():
             context.log.warning("%s: categories that the model does not know: %s", column, ", ".join(names))
-        shown = describe_partition(lake, folder, manifest)
+        texts = {RECORD_ID: f"Which record it is: `{records.key}`."}
+        shown = describe_partition(lake, folder, manifest, texts=texts)
         return dg.MaterializeResult(metadata={**shown, **_describe_input(control, chosen, manifest)})
 
     return scoring_input
@@ -137,7 +140,7 @@ def build_input(spec: ScoringSpec, options: dict[str, Any]) -> dg.AssetsDefiniti
 def _find_records(lake: Lake, databases: Databases, spec: ScoringSpec, day: str, today: str) -> Records:
     if isinstance(spec.source, str):
         return find_feature_records(lake, spec.source, day)
-    return find_row_records(spec.source, gather_rows(lake, databases, spec.source, spec.model, day, today), day)
+    return find_row_records(lake, spec.source, gather_rows(lake, databases, spec.source, spec.model, day, today), day)
 
 
 def _describe_input(control: ControlDatabase, chosen: ChosenVersion, manifest: Manifest) -> dict[str, Any]:
@@ -166,6 +169,7 @@ def build_job(
         pool=service,
         **extend_options(options, tags=SUBMITS_TAGS),
     )
+    @tell_failures
     def scoring_job(context: dg.AssetExecutionContext, config: ScoringJobConfig) -> dg.MaterializeResult[None]:
         resources = context.resources
         lake: Lake = resources.lake
@@ -246,6 +250,7 @@ def build_scores(
         output_required=False,
         **extend_options(options, tags=COLLECTS_TAGS),
     )
+    @tell_failures
     def scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
         day, model = context.partition_key, spec.model
         records = spec.require_input(lake, day)
@@ -269,7 +274,7 @@ def build_scores(
         manifest, table = verify_scores(lake, model, day, expected, source=source, **common)
         control.ledger.mark_collected(job.submission_key, context.run_id)
         folder = lake_layout.scores_folder(model, day)
-        shown = {**describe_partition(lake, folder, manifest), **describe_version(expected)}
+        shown = {**describe_partition(lake, folder, manifest, texts=TEXTS), **describe_version(expected)}
         yield dg.MaterializeResult(metadata={**shown, **describe_scores(table["score"]), **describe_job(job)})
 
     return scores

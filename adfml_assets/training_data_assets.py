@@ -7,11 +7,12 @@ import dagster as dg
 from adfml_assets.about import About, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import features_key, table_key, training_data_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.features.sources import source_key
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.training.choice import Asked
-from adfml_assets.training.shown import show_card
+from adfml_assets.training.shown import describe_columns, show_card
 from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource
 from adfml_assets.training.training_data import build_training_data
 from resources.control import utc_now
@@ -57,6 +58,7 @@ def build_training_data_asset(
         backfill_policy=SUBMITS_POLICY,
         **options,
     )
+    @tell_failures
     def training_data(
         context: dg.AssetExecutionContext, config: TrainingDataConfig, lake: Lake, databases: Databases
     ) -> dg.MaterializeResult[None]:
@@ -72,7 +74,8 @@ def build_training_data_asset(
             now=utc_now(),
             run_id=context.run_id,
         )
-        return dg.MaterializeResult(metadata={**describe_partition(lake, folder, manifest), **show_card(card)})
+        shown = describe_partition(lake, folder, manifest, texts=describe_columns(card))
+        return dg.MaterializeResult(metadata={**shown, **show_card(card)})
 
     return training_data
 

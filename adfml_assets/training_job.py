@@ -13,6 +13,7 @@ from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import job_key, model_key, training_data_key
 from adfml_assets.components.batch_endpoint import BatchEndpoint
 from adfml_assets.components.remote_engine import JobParts, RemoteEngine
+from adfml_assets.failures import tell_failures
 from adfml_assets.models.errors import TrainingConfigInvalid
 from adfml_assets.models.gate import GateRules
 from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
@@ -78,6 +79,7 @@ def build_job_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         pool=service,
         **extend_options(spec.build_options(_describe(spec), spec.engine.kinds), tags=SUBMITS_TAGS),
     )
+    @tell_failures
     def training_job(context: dg.AssetExecutionContext, config: TrainingJobConfig) -> dg.MaterializeResult[None]:
         resources, version = context.resources, context.partition_key
         control: ControlDatabase = resources.control

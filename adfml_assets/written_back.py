@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from adfml_assets.archived_partitions import require_partition
+from adfml_assets.failures import tell_failures
 from resources.database import Databases
 from resources.lake import Lake
 from resources.manifest import Manifest
@@ -27,6 +28,7 @@ def build_written_back(
     """
 
     @dg.asset(key=key, deps=[result], **options)
+    @tell_failures
     def written_back(context: dg.AssetExecutionContext, lake: Lake, databases: Databases) -> dg.MaterializeResult[None]:
         day = context.partition_key
         folder, manifest = require_partition(lake, build_folder(day), result.to_user_string(), day)

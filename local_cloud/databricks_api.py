@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from local_cloud import databricks_people_api, run_page, unity_catalog_api
+from local_cloud import databricks_people_api, experiment_page, run_page, unity_catalog_api
 from local_cloud.attempts import AttemptFolders
 from local_cloud.bundle import JobSpec
 from local_cloud.clock import now_millis
@@ -220,6 +220,7 @@ def build_service(cloud: Cloud, jobs: Mapping[int, JobSpec]) -> Service:
             *databricks_people_api.build_routes(jobs, cloud.issuer, cloud.faults),
             Route("/api/{rest:path}", build_endpoint(_no_such_api, cloud.issuer), methods=_METHODS),
             *run_page.build_routes(store, log_of),
+            *experiment_page.build_routes(cloud.state),
         ],
         environment={"ADFML_DATABRICKS_HOST": cloud.url},
         start=engine.start,

@@ -41,7 +41,9 @@ def build_routes(store: RunStore, read_log: Callable[[int], WorkloadLog]) -> lis
     async def page(request: Request) -> Response:
         run = await run_in_threadpool(store.run, int(request.path_params["run_id"]))
         if run is None or run.job.job_id != request.path_params["job_id"]:
-            return HTMLResponse(_document("No such run", "<h1>There is no such run here.</h1>", False), status_code=404)
+            return HTMLResponse(
+                build_document("No such run", "<h1>There is no such run here.</h1>", False), status_code=404
+            )
         attempts = await run_in_threadpool(store.attempts, run.run_id)
         logs = [await run_in_threadpool(read_log, attempt.attempt_id) for attempt in attempts]
         return HTMLResponse(render(run, attempts, logs))
@@ -65,13 +67,13 @@ def render(run: RunRecord, attempts: list[AttemptRecord], logs: list[WorkloadLog
     parts = [
         f"<h1>{escape(run.job.name)}</h1>",
         f'<p class="state">{_pill(run.phase, run.ending.result if run.ending else None)} {escape(message)}</p>',
-        _table(facts),
+        build_facts(facts),
         "<h2>Parameters</h2>",
-        _table(list(run.parameters.items())) if run.parameters else "<p>None.</p>",
+        build_facts(list(run.parameters.items())) if run.parameters else "<p>None.</p>",
     ]
     for attempt, log in zip(attempts, logs, strict=True):
         parts.append(_attempt(run, attempt, log))
-    return _document(f"{run.job.name}, run {run.run_id}", "\n".join(parts), run.is_active)
+    return build_document(f"{run.job.name}, run {run.run_id}", "\n".join(parts), run.is_active)
 
 
 def _attempt(run: RunRecord, attempt: AttemptRecord, log: WorkloadLog) -> str:
@@ -90,7 +92,7 @@ def _attempt(run: RunRecord, attempt: AttemptRecord, log: WorkloadLog) -> str:
     return "\n".join(
         [
             f'<h2 id="attempt-{attempt.number}">{escape(run.job.task.task_key)}, attempt {attempt.number} {pill}</h2>',
-            _table(facts),
+            build_facts(facts),
             f"<p>{'The end of the log' if cut else 'Log'}:</p><pre>{text}</pre>",
         ]
     )
@@ -101,7 +103,8 @@ def _pill(phase: str, result: str | None) -> str:
     return f'<span class="pill {kind}">{escape(result or phase)}</span>'
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
+def build_facts(rows: list[tuple[str, str]]) -> str:
+    """Names and values as a table."""
     cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"
 
@@ -112,7 +115,13 @@ def _time(millis: int | None) -> str:
     return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _document(title: str, body: str, reload: bool) -> str:
+def build_document(title: str, body: str, reload: bool = False) -> str:
+    """A whole page.
+
+    Args:
+        body: HTML, escaped.
+        reload: whether it asks for itself again every few seconds.
+    """
     refresh = '<meta http-equiv="refresh" content="3">' if reload else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'

@@ -63,6 +63,11 @@ class Lake(dg.ConfigurableResource):
         container, key = split_path(path)
         return read_address().build_uri(container, key)
 
+    def url(self, path: str) -> str | None:
+        """The address of a file's blob; None where the lake is a folder."""
+        container, key = split_path(path)
+        return read_address().build_url(container, key)
+
     def store(self, container: str) -> Any:
         """obstore's store of a container; its errors are obstore's."""
         if container not in self._stores:

@@ -36,6 +36,9 @@ class FolderAddress:
         """The path of a file."""
         return str(self.folder / container / key)
 
+    def build_url(self, container: str, key: str) -> None:
+        """None: a browser opens no files of the machine that runs the web server."""
+
 
 @dataclass(frozen=True)
 class AccountAddress:
@@ -70,6 +73,10 @@ class AccountAddress:
         if self.host:
             return f"abfss://{container}@{self.host}/{key}"
         return f"{self.endpoint}/{container}/{key}"
+
+    def build_url(self, container: str, key: str) -> str:
+        """The address of a blob, for whoever may read it."""
+        return f"{self.endpoint}/{self.name_container(container)}/{key}"
 
 
 LakeAddress = FolderAddress | AccountAddress

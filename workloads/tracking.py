@@ -59,11 +59,13 @@ class Registration:
 
     Attributes:
         run_id: The training run.
+        experiment_id: The experiment that it is in.
         version: Version of the registered model.
         reused: Whether an earlier run with the same submission key had registered it.
     """
 
     run_id: str
+    experiment_id: str
     version: str
     reused: bool
 
@@ -154,7 +156,7 @@ def register_model(run: TrainedRun, estimator: Any) -> Registration:
         mlflow.log_metrics({name: value for name, value in run.metrics.items() if value is not None})
         model_uri = _log_model(estimator, run.features)
         created = mlflow.register_model(model_uri, run.registered_model_name, tags=tags)
-    return Registration(active.info.run_id, str(created.version), reused=False)
+    return Registration(active.info.run_id, experiment_id, str(created.version), reused=False)
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -205,7 +207,7 @@ def _find_registration(client: MlflowClient, experiment_id: str, run: TrainedRun
                 "hyperparams or libraries): submit again with a new key",
                 version=mine[0],
             )
-        return Registration(run_id, mine[0], reused=True)
+        return Registration(run_id, experiment_id, mine[0], reused=True)
     return None
 
 

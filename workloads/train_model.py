@@ -189,6 +189,7 @@ def _publish(
         path.write_bytes(content)
     record["mlflow"] = {
         "run_id": registration.run_id,
+        "experiment_id": registration.experiment_id,
         "experiment_name": run.experiment_name,
         "registered_model_name": run.registered_model_name,
         "registered_model_version": registration.version,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +71,7 @@ def detect_anomalies(
     asset: str,
     now: datetime,
     run_id: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> Detection:
     """Check a partition's window, with models of the days before it; write what is found.
 
@@ -81,6 +82,7 @@ def detect_anomalies(
         as_of: `partition`: the window ends with the partition's day; `last_reading`: with the newest reading's day,
             where the data ended before (recorded history, demo data).
         refit: fit again, also where a stored model would be used.
+        facts: for the manifest, beside those that every partition has.
 
     Raises:
         DetectionError: a column, window, series or stored model is not as it has to be; see `errors`.
@@ -122,7 +124,7 @@ def detect_anomalies(
         written_at=now,
         run_id=run_id,
         source={"table": source.name},
-        facts=_list_facts(spec, readings, summary, stored, fitted),
+        facts={**_list_facts(spec, readings, summary, stored, fitted), **(facts or {})},
     )
     commit_manifest(lake, folder, manifest)
     return Detection(folder, manifest, windows, summary, fitted)

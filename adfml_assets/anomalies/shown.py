@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
 
+from adfml_assets.anomalies.declared import DetectorSpec
 from adfml_assets.anomalies.detecting import Detection
 from adfml_assets.anomalies.plots import plot_contributors, plot_scores
+from adfml_assets.anomalies.results import TIMESTAMP
 from adfml_assets.anomalies.summary import SeriesSummary
 from adfml_assets.metadata import describe_partition
+from adfml_assets.origins import build_facts
 from resources.lake import Lake
+
+TEXTS = {
+    TIMESTAMP: "When, UTC.",
+    "is_anomaly": "Whether the score is over the threshold.",
+    "severity": "How far over it, 0 to 1.",
+    "score": "How far the variables are from going together as they did, in standard deviations.",
+    "threshold": "The score from which on a row is an anomaly.",
+    "filled": "How many values of the row were filled.",
+    "contributors": "Of an anomaly the variables that stand out, the largest share first.",
+    "model_version": "The version of the model.",
+}
+"""What the columns are, in words."""
 
 _MOST_SERIES = 20
 
@@ -19,7 +35,7 @@ def describe_detection(lake: Lake, found: Detection) -> dict[str, Any]:
     """Counts, windows, model, series and plots of a partition, as Dagster's metadata."""
     summary, facts = found.summary, found.manifest.facts
     shown: dict[str, Any] = {
-        **describe_partition(lake, found.folder, found.manifest),
+        **describe_partition(lake, found.folder, found.manifest, texts=TEXTS),
         "anomalies": summary.anomalies,
         "checked": facts["checked"],
         "fitted_on": facts["fitted_on"],
@@ -41,6 +57,21 @@ def describe_detection(lake: Lake, found: Detection) -> dict[str, Any]:
         if plot:
             shown[name] = dg.MetadataValue.md(plot)
     return shown
+
+
+def describe_origins(spec: DetectorSpec, asset: str, personal: Collection[str]) -> dict[str, Any]:
+    """The facts of what a partition's columns are made of.
+
+    Args:
+        asset: of the readings, its key slash-separated.
+        personal: its columns of personal data.
+    """
+    variables = [(asset, name) for name in spec.variables]
+    origins = dict.fromkeys(("is_anomaly", "severity", "score", "threshold", "filled", "contributors"), variables)
+    origins[TIMESTAMP] = [(asset, spec.timestamp)]
+    if spec.by:
+        origins[spec.by] = [(asset, spec.by)]
+    return build_facts(origins, {asset: personal}, list(origins))
 
 
 def build_check_result(found: Detection) -> dg.AssetCheckResult:

@@ -136,14 +136,24 @@ def _to_batches(
     import pyarrow.compute as pc
 
     moment, by = str(manifest.facts["timestamp"]), manifest.facts["by"]
-    sources = {moment: TIMESTAMP, "IsAnomaly": "is_anomaly", "Severity": "severity", "Score": "score"}
-    sources |= {"Threshold": "threshold", "ModelVersion": "model_version", **({by: by} if by else {})}
+    sources = {name: source for name, source in list_columns(moment, by).items() if name != "Contributors"}
     for batch in lake.iter_batches(path, batch_rows=_BATCH_ROWS):
         chosen = batch.filter(pc.field("is_anomaly")) if which == "anomalies" else batch
         columns = {name: chosen.column(source) for name, source in sources.items()}
         columns["Contributors"] = pa.array(map(_to_json, chosen.column("contributors").to_pylist()), pa.string())
         arrays = [columns[field.name].cast(field.type) for field in schema]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def list_columns(moment: str, by: str | None) -> dict[str, str]:
+    """Column of the table -> column of the result.
+
+    Args:
+        moment, by: the columns of the readings, which have their own names.
+    """
+    columns = {moment: TIMESTAMP, **({by: by} if by else {}), "IsAnomaly": "is_anomaly", "Severity": "severity"}
+    columns |= {"Score": "score", "Threshold": "threshold", "Contributors": "contributors"}
+    return {**columns, "ModelVersion": "model_version"}
 
 
 def _to_json(contributors: list[dict[str, Any]]) -> str | None:

@@ -17,6 +17,7 @@ from adfml_assets.archive.run import ArchiveRun
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.archive.times import convert_times, find_times, write_times_as_text
 from adfml_assets.errors import RowsDiffer
+from adfml_assets.origins import PERSONAL
 from resources.claims import Claim
 from resources.errors import Refused
 from resources.lake import WrittenFile
@@ -223,6 +224,7 @@ def _state_rules(query: TableQuery, rules: TableRules) -> dict[str, Any]:
         "primary_key": list(query.table.primary_key),
         "left_out": list(rules.leave_out),
         "hashed": list(rules.hash),
+        PERSONAL: sorted({*rules.hash, *rules.personal}),
         "where": rules.where,
     }
     return {name: value for name, value in stated.items() if value}

@@ -20,6 +20,7 @@ from adfml_assets.archive.partitions_in_lake import TablePartition, list_increme
 from adfml_assets.archive.tables import SourceTable, TableRules
 from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import NoKey, NothingArchived, WatermarkMissing
+from adfml_assets.origins import build_facts, map_personal
 from resources.claims import Claim
 from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, list_data_paths
@@ -111,6 +112,7 @@ def build_current(
         run_id=run_id,
         source={"database": source.database, "schema": source.schema, "table": source.table},
         facts={
+            **build_facts(_find_origins(found, sink.schema.names), map_personal(found.manifests), sink.schema.names),
             "primary_key": key,
             "watermark": rules.watermark.column,
             "snapshot": found.snapshot.day if found.snapshot else None,
@@ -118,6 +120,12 @@ def build_current(
         },
     )
     return folder, manifest
+
+
+def _find_origins(found: Sources, columns: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Each column is those of the same name in the snapshot and the extracts."""
+    parts = {manifest.asset: {column.name for column in manifest.columns} for manifest in found.manifests}
+    return {name: [(asset, name) for asset, names in parts.items() if name in names] for name in columns}
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adfml_assets.samples import draw_sample
 from resources.servers.base import MISMATCHED
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_ROWS = 5
-SAMPLE_COLUMNS = 30
+_MOST_MARKS = 200
 
 
 @dataclass
@@ -28,6 +28,7 @@ class TableProgress:
         mismatched_rows: rows with values that are not of their column's type.
         seconds: from the start to the last batch, or to the end.
         sample: the first rows as they are written: column -> values as text.
+        marks: how many rows there were after how many seconds; a few of the many batches of a long copy.
     """
 
     table: str
@@ -37,16 +38,20 @@ class TableProgress:
     mismatched_rows: int = 0
     seconds: float = 0.0
     sample: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    marks: list[tuple[float, int]] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count rows that were copied, and those that keep values which are not of their column's type."""
         if not self.sample:
-            self.sample = _draw_sample(batch)
+            self.sample = draw_sample(batch)
         self.rows += batch.num_rows
         self.bytes += batch.nbytes
         if MISMATCHED in batch.schema.names:
             self.mismatched_rows += batch.num_rows - batch.column(MISMATCHED).null_count
         self.seconds = time.monotonic() - self.started
+        self.marks.append((self.seconds, self.rows))
+        if len(self.marks) > _MOST_MARKS:
+            del self.marks[::2]
 
     def end(self) -> None:
         """The copy is complete."""
@@ -56,23 +61,6 @@ class TableProgress:
         """Rows, megabytes and rows per second, in one line."""
         rate = self.rows / self.seconds if self.seconds else 0.0
         return f"{self.table}: {self.rows:,} rows, {self.bytes / 1e6:,.0f} MB, {rate:,.0f} rows/s"
-
-
-def _draw_sample(batch: pa.RecordBatch) -> dict[str, list[str | None]]:
-    first = batch.slice(0, SAMPLE_ROWS)
-    return {name: _to_text(first.column(name)) for name in first.schema.names[:SAMPLE_COLUMNS]}
-
-
-def _to_text(array: pa.Array) -> list[str | None]:
-    """Values as text. Arrow writes it: Python values of its zoned timestamps would load pandas, 35 MB a process."""
-    import pyarrow as pa
-
-    kind = array.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [None if value is None else str(value) for value in array.to_pylist()]
-    if pa.types.is_fixed_size_binary(kind):
-        return [None if value is None else value.hex() for value in array.to_pylist()]
-    return array.cast(pa.string()).to_pylist()
 
 
 class Progress:

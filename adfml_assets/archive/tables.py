@@ -34,24 +34,26 @@ class TableRules:
         watermark: what its rows are followed by; None: it is archived whole only.
         leave_out: columns that are not archived.
         hash: columns whose values are replaced by a keyed hash (see `personal_data`).
+        personal: columns of personal data that are archived as they are; like hashed ones they are shown nowhere.
         where: a SQL condition in the server's own words; rows for which it does not hold are not archived.
     """
 
     watermark: Watermark | None = None
     leave_out: tuple[str, ...] = ()
     hash: tuple[str, ...] = ()
+    personal: tuple[str, ...] = ()
     where: str | None = None
 
     def choose_columns(self, source: SourceTable, schema: TableSchema) -> tuple[str, ...]:
         """The names of the columns to read, in the table's order.
 
         Raises:
-            NotFound: a column to leave out or to hash does not exist: a mistyped name would archive what it should not.
+            NotFound: a column that the rules name does not exist: a mistyped name would archive what it should not.
         """
         from resources.errors import NotFound
 
         names = [column.name for column in schema.columns]
-        for wanted in (*self.leave_out, *self.hash):
+        for wanted in (*self.leave_out, *self.hash, *self.personal):
             if wanted not in names:
                 raise NotFound("column", wanted, source.full_name, names)
         return tuple(name for name in names if name not in self.leave_out)

@@ -50,6 +50,8 @@ class ArchivedTable(dg.Resolvable):
         lag_seconds: rows younger than this are left to the next extract, for transactions that commit late.
         leave_out: columns that are not archived.
         hash: columns whose values are replaced by a keyed hash (ADFML_HASH_KEY).
+        personal: columns of personal data that are archived as they are: the UI shows no sample of them, nor of what is
+            made of them.
         where: a SQL condition; rows for which it does not hold are not archived.
         asset_name: the last part of the asset's key; needed where two tables' names differ only in characters that
             Dagster does not allow.
@@ -65,6 +67,7 @@ class ArchivedTable(dg.Resolvable):
     lag_seconds: int = 0
     leave_out: Sequence[str] = field(default_factory=list)
     hash: Sequence[str] = field(default_factory=list)
+    personal: Sequence[str] = field(default_factory=list)
     where: str | None = None
     asset_name: str | None = None
     current: bool = False
@@ -255,7 +258,7 @@ class ArchivedDatabase(dg.StateBackedComponent, dg.Resolvable):
 
 def _build_rules(table: ArchivedTable) -> TableRules:
     watermark = Watermark(table.watermark, table.watermark_kind, table.lag_seconds) if table.watermark else None
-    return TableRules(watermark, tuple(table.leave_out), tuple(table.hash), table.where)
+    return TableRules(watermark, tuple(table.leave_out), tuple(table.hash), tuple(table.personal), table.where)
 
 
 def _mark_collisions(planned: Sequence[tuple[dg.AssetKey, PlannedTable]]) -> dict[dg.AssetKey, PlannedTable]:

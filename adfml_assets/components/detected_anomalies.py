@@ -17,13 +17,18 @@ from adfml_assets.anomalies.declared import DetectorSpec
 from adfml_assets.anomalies.detecting import detect_anomalies
 from adfml_assets.anomalies.readings import ArchivedSource, LiveSource, Source
 from adfml_assets.anomalies.results import COLUMNS
-from adfml_assets.anomalies.shown import build_check_result, describe_detection
-from adfml_assets.anomalies.write_back import RESERVED, write_back_anomalies
+from adfml_assets.anomalies.shown import build_check_result, describe_detection, describe_origins
+from adfml_assets.anomalies.write_back import RESERVED, list_columns, write_back_anomalies
+from adfml_assets.archive.partitions_in_lake import find_personal_columns
+from adfml_assets.archive.tables import SourceTable
 from adfml_assets.archived_partitions import parse_reference, require_partition
 from adfml_assets.asset_keys import anomalies_key, archive_key, current_key, table_key
 from adfml_assets.components.anomaly_rules import Align, AnomalyThreshold, FitWindow, check_columns, require
 from adfml_assets.components.declaration import STRICT, DailySchedule, build_options
 from adfml_assets.daily_schedule import build_daily_schedule
+from adfml_assets.failures import tell_failures
+from adfml_assets.metadata import describe_speed, describe_written
+from adfml_assets.origins import list_personal
 from adfml_assets.partitions import build_daily_partitions
 from adfml_assets.written_back import build_written_back
 from resources.control import utc_now
@@ -140,20 +145,24 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
             ],
             **self._options(self._describe_detection(), {"scikitlearn", "parquet"}),
         )
+        @tell_failures
         def anomalies(
             context: dg.AssetExecutionContext, config: DetectionConfig, lake: Lake, databases: Databases
         ) -> Iterator[dg.MaterializeResult[None]]:
             day = context.partition_key
+            source = self._open_source(lake, databases, day)
+            asset = build_key(*parse_reference(self.source)).to_user_string()
             found = detect_anomalies(
                 lake,
                 spec,
-                self._open_source(lake, databases, day),
+                source,
                 day,
                 as_of=self.as_of,
                 refit=config.refit,
                 asset=context.asset_key.to_user_string(),
                 now=utc_now(),
                 run_id=context.run_id,
+                facts=describe_origins(spec, asset, self._find_personal(lake, source)),
             )
             if not found.manifest.rows:
                 context.log.warning("No readings in %s: the partition is empty.", found.windows.detect)
@@ -189,6 +198,11 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
         asset = build_key(*names).to_user_string()
         return ArchivedSource(self.source, lake, *require_partition(lake, build_folder(*names, day), asset, day))
 
+    def _find_personal(self, lake: Lake, source: Source) -> list[str]:
+        if isinstance(source, ArchivedSource):
+            return list_personal(source.manifest)
+        return find_personal_columns(lake, SourceTable(*parse_reference(self.source)))
+
     def _build_write_back(self) -> list[dg.AssetsDefinition]:
         if self.write_back is None:
             return []
@@ -198,7 +212,16 @@ class DetectedAnomalies(dg.Component, dg.Resolvable):
 
         def write(lake: Lake, databases: Databases, folder: str, manifest: Manifest) -> dict[str, Any]:
             written = write_back_anomalies(lake, databases, database, schema, table, folder, manifest, which)
-            return {"dagster/row_count": written.rows, "kept_newer": written.kept_newer, "rows": which}
+            columns = list_columns(str(manifest.facts["timestamp"]), manifest.facts["by"])
+            shown = describe_written(lake, folder, manifest, columns)
+            speed = describe_speed(written.rows, written.seconds)
+            return {
+                **shown,
+                **speed,
+                "dagster/row_count": written.rows,
+                "kept_newer": written.kept_newer,
+                "rows": which,
+            }
 
         return [
             build_written_back(

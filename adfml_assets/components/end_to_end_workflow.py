@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from adfml_assets.automation import FOLLOW_DAYS, build_following_sensor
 from adfml_assets.components.declaration import STRICT, DailySchedule
 from adfml_assets.errors import DeclarationInvalid, InvalidMode
+from adfml_assets.failures import tell_failures
 from adfml_assets.metadata import describe
 from adfml_assets.workflow import Workflow, launch_workflow
 from adfml_assets.workflow_parameters import InvalidParameter, parse_parameters
@@ -140,6 +141,7 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
         declared = Workflow(self.name, self.train, self.score)
 
         @dg.op(name=f"launch_{self.name}")
+        @tell_failures
         def launch(context: dg.OpExecutionContext, config: WorkflowConfig, control: ControlDatabase) -> None:
             try:
                 launch_workflow(

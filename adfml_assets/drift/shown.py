@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 
+from adfml_assets.asset_keys import scores_key, scoring_input_key
 from adfml_assets.drift.comparison import Comparison
 from adfml_assets.drift.history import read_history
 from adfml_assets.drift.plots import plot_distributions, plot_history, plot_psi
 from adfml_assets.drift.report import DriftReport
 from adfml_assets.metadata import describe_partition
+from adfml_assets.origins import Origins
 from resources.lake import Lake
 from resources.manifest import Manifest
 
@@ -20,6 +22,22 @@ CHECKS = {
     "score_drift": "The scores lie as those of the test split did.",
     "missing_values": "No feature is missing more, or less, often than in the training data.",
 }
+TEXTS = {
+    "feature": "The feature, or `score`.",
+    "kind": "`feature` or `score`.",
+    "psi": "Population stability index: how far the values lie from the training data's; NULL where there are none.",
+    "psi_noise": "The PSI that chance alone gives for so many records.",
+    "missing_training": "The share of missing values in the training data.",
+    "missing_scored": "The share of missing values in the day's records.",
+    "missing_noise": "By how much the shares may differ by chance.",
+    "psi_over": "Whether the PSI is over its threshold, and over chance.",
+    "missing_over": "Whether the shares differ by more than is allowed, and than chance gives.",
+    "over": "Either of both.",
+    "version": "The version of the model that scored the day.",
+    "rows": "Records of the day.",
+}
+"""What the columns are, in words."""
+
 HISTORY_DAYS = 14
 _MOST_ROWS = 100
 _MOST_NAMES = 5
@@ -28,7 +46,7 @@ _MOST_NAMES = 5
 def describe_drift(lake: Lake, report: DriftReport, folder: str, manifest: Manifest) -> dict[str, Any]:
     """Counts, a table and plots of a partition, as Dagster's metadata."""
     shown: dict[str, Any] = {
-        **describe_partition(lake, folder, manifest),
+        **describe_partition(lake, folder, manifest, texts=TEXTS, origins=_find_origins(report)),
         "model_version": report.version or "none",
         "records": report.rows,
         "training_rows": report.training_rows,
@@ -48,6 +66,12 @@ def describe_drift(lake: Lake, report: DriftReport, folder: str, manifest: Manif
         if plot is not None:
             shown[name] = dg.MetadataValue.md(plot)
     return shown
+
+
+def _find_origins(report: DriftReport) -> Origins:
+    records, scores = (build(report.model).to_user_string() for build in (scoring_input_key, scores_key))
+    compared = [(records, found.name) for found in report.features] + ([(scores, "score")] if report.score else [])
+    return dict.fromkeys(("psi", "missing_scored"), compared)
 
 
 def build_check_results(report: DriftReport) -> list[dg.AssetCheckResult]:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
+from adfml_assets.features.column_origins import trace_statement
 from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec, TableRef, hash_definition
 from adfml_assets.features.duckdb_engine import run_on_duckdb
 from adfml_assets.features.errors import DuplicateFeatures
@@ -18,6 +19,7 @@ from adfml_assets.features.result_schema import list_category_columns
 from adfml_assets.features.sources import Partitions, Source, choose_feature_dates, find_period, open_sources
 from adfml_assets.features.spark_engine import run_on_spark
 from adfml_assets.features.statement import Statement, compile_statement
+from adfml_assets.origins import build_facts, map_personal
 from resources.lake import Lake, ParquetOptions
 from resources.manifest import Manifest, build_manifest, commit_manifest
 
@@ -89,6 +91,11 @@ class Plan:
             "category_columns": list_category_columns(self.statement.schema),
             "definition_sha256": hash_definition(self.spec),
             "engine": self.spec.engine,
+            **build_facts(
+                trace_statement(self.statement, self.sources),
+                map_personal(one.manifest for one in self.sources.values()),
+                self.statement.schema.names,
+            ),
         }
 
 

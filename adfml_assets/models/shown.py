@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -31,6 +32,25 @@ def describe_model(metadata: Mapping[str, Any], version: ModelVersion, alias: st
         "model_sha256": version.model_sha256,
         "metadata": dg.MetadataValue.json(dict(metadata)),
     }
+
+
+def link_experiment(metadata: Mapping[str, Any], job_url: str | None) -> dict[str, Any]:
+    """The MLflow experiment that a version was trained in, and its run there: a link where it is Databricks' own.
+
+    Args:
+        metadata: the version's metadata.json.
+        job_url: of the page of the job that trained it: the workspace that has the experiment, too.
+    """
+    said = metadata.get("mlflow") or {}
+    name, run_id, experiment_id = (said.get(field) for field in ("experiment_name", "run_id", "experiment_id"))
+    if not name or not run_id:
+        return {}
+    shown: dict[str, Any] = {"mlflow_experiment": str(name), "mlflow_run_id": str(run_id)}
+    address = urlsplit(job_url or "")
+    if experiment_id and address.netloc:
+        page = f"{address.scheme}://{address.netloc}/ml/experiments/{experiment_id}/runs/{run_id}"
+        shown["mlflow_run"] = dg.MetadataValue.url(page)
+    return shown
 
 
 def describe_versions(

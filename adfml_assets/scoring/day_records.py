@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import date
 
 from adfml_assets import lake_layout
+from adfml_assets.archive.partitions_in_lake import find_personal_columns
+from adfml_assets.archive.tables import SourceTable
 from adfml_assets.archived_partitions import require_partition
 from adfml_assets.asset_keys import features_key
 from adfml_assets.features.definition import FEATURE_DATE
+from adfml_assets.origins import list_personal
 from adfml_assets.scoring.scoring_input import Records
 from adfml_assets.scoring.source_rows import SourceRows, SourceSpec
 from resources.lake import Lake
@@ -37,10 +40,12 @@ def find_feature_records(lake: Lake, feature_set: str, day: str) -> Records:
         parameters=facts.get("parameters"),
         source={"features": {"folder": folder, "run_id": manifest.run_id}},
         facts={"feature_date": newest},
+        asset=manifest.asset,
+        personal=tuple(list_personal(manifest)),
     )
 
 
-def find_row_records(spec: SourceSpec, rows: SourceRows, day: str) -> Records:
+def find_row_records(lake: Lake, spec: SourceSpec, rows: SourceRows, day: str) -> Records:
     """The rows that were read on a day."""
     return Records(
         paths=(rows.path,),
@@ -49,4 +54,6 @@ def find_row_records(spec: SourceSpec, rows: SourceRows, day: str) -> Records:
         no_features=frozenset({spec.scored_date} if spec.scored_date else ()),
         source={"table": spec.full_name, "where": spec.where},
         facts={"feature_date": None, "waiting": rows.read, "kept": rows.kept},
+        asset=spec.asset_key.to_user_string(),
+        personal=tuple(find_personal_columns(lake, SourceTable(spec.database, spec.schema, spec.table))),
     )

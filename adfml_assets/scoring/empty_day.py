@@ -9,7 +9,7 @@ from adfml_assets import lake_layout
 from adfml_assets.metadata import describe_partition
 from adfml_assets.scoring.model_choice import read_chosen
 from adfml_assets.scoring.scores import build_expected, verify_scores, write_no_scores
-from adfml_assets.scoring.shown import describe_version
+from adfml_assets.scoring.shown import TEXTS, describe_version
 from resources.lake import Lake
 from resources.manifest import Manifest
 
@@ -32,4 +32,4 @@ def materialise_no_scores(
         lake, model, records.partition, expected, asset=asset, now=now, run_id=run_id, source={}
     )
     folder = lake_layout.scores_folder(model, records.partition)
-    return {**describe_partition(lake, folder, manifest), **describe_version(expected)}
+    return {**describe_partition(lake, folder, manifest, texts=TEXTS), **describe_version(expected)}

@@ -7,13 +7,14 @@ import dagster as dg
 
 from adfml_assets import lake_layout
 from adfml_assets.asset_keys import scores_key, scoring_input_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.metadata import describe_partition
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.scoring.empty_day import materialise_no_scores
 from adfml_assets.scoring.model_choice import require_current
 from adfml_assets.scoring.online import Request, Result, score_online
 from adfml_assets.scoring.scores import FILE, build_expected
-from adfml_assets.scoring.shown import describe_scores, describe_version
+from adfml_assets.scoring.shown import TEXTS, describe_scores, describe_version
 from adfml_assets.training.trained import read_metadata
 from resources.control import ControlDatabase, utc_now
 from resources.lake import Lake
@@ -54,6 +55,7 @@ def build_online_scores(
         pool=RESOURCE,
         **options,
     )
+    @tell_failures
     def scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         day, now = context.partition_key, utc_now()
         lake: Lake = context.resources.lake
@@ -86,7 +88,7 @@ def _describe(lake: Lake, request: Request, result: Result) -> dict[str, Any]:
     assert result.manifest is not None  # noqa: S101 - set when the scores became visible
     folder = lake_layout.scores_folder(request.model, request.day)
     shown: dict[str, Any] = {
-        **describe_partition(lake, folder, result.manifest),
+        **describe_partition(lake, folder, result.manifest, texts=TEXTS),
         **describe_version(request.expected),
         **describe_scores(lake.read_table(f"{folder}/{FILE}", ["score"])["score"]),
         "errors": result.errors,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adfml_assets.metadata import describe_speed, describe_written
 from adfml_assets.scoring.scored_dates import describe_rows, mark_scored
 from adfml_assets.scoring.scores import FILE
 from adfml_assets.scoring.source_rows import SourceSpec
-from adfml_assets.scoring.write_back import describe_target, write_scores
+from adfml_assets.scoring.write_back import COLUMNS, TEXTS, describe_target, write_scores
 from adfml_assets.write_back.progress import Partition
 from adfml_assets.write_back.written import Written
 from resources.database import Databases
@@ -74,7 +75,7 @@ def write_predictions(
         of=Partition(manifest.asset, manifest.partition, " ".join(file.sha256 for file in manifest.files)),
         mark=waits if one_database else None,
     )
-    shown = _describe(target, written)
+    shown = {**_describe(target, written), **_show(lake, folder, manifest, written)}
     if source is None or waits is None:
         return shown
     marked = written.marked
@@ -82,6 +83,11 @@ def write_predictions(
         columns = [waits.key_from, waits.date_from]
         marked = mark_scored(databases, source, waits, schema, lake.iter_batches(path, columns))
     return {**shown, f"{waits.table}.{waits.column}": f"{marked} rows set"}
+
+
+def _show(lake: Lake, folder: str, manifest: Manifest, written: Written) -> dict[str, Any]:
+    columns = {name: source for name, source in COLUMNS.items() if name not in written.left_out}
+    return {**describe_written(lake, folder, manifest, columns, TEXTS), **describe_speed(written.rows, written.seconds)}
 
 
 def _describe(target: Target, written: Written) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
+from adfml_assets.origins import ORIGINS, PERSONAL, copy_columns, list_personal
 from adfml_assets.scoring.scoring_input import FILE as INPUT_FILE
 from adfml_assets.scoring.scoring_input import RECORD_ID
 from resources.errors import NotFound
 from resources.lake import Lake, ParquetSink
 from resources.manifest import FILE_NAME as MANIFEST_FILE
-from resources.manifest import Manifest, build_manifest, commit_manifest
+from resources.manifest import Manifest, build_manifest, commit_manifest, read_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,10 +99,23 @@ def verify_scores(
         written_at=now,
         run_id=run_id,
         source=dict(source),
-        facts=dict(expected),
+        facts={**expected, **_describe_origins(lake, model, day)},
     )
     commit_manifest(lake, folder, manifest)
     return manifest, scores
+
+
+def _describe_origins(lake: Lake, model: str, day: str) -> dict[str, Any]:
+    """A score is made of all that the model takes."""
+    records = read_manifest(lake, lake_layout.scoring_input_folder(model, day))
+    if records is None:
+        return {}
+    taken = [(records.asset, column.name) for column in records.columns if column.name != RECORD_ID]
+    origins = {**copy_columns(records.asset, [RECORD_ID]), "score": taken}
+    personal = [RECORD_ID] if RECORD_ID in list_personal(records) else []
+    return {ORIGINS: {name: [list(one) for one in found] for name, found in origins.items()}} | (
+        {PERSONAL: personal} if personal else {}
+    )
 
 
 def _require_columns(path: str, scores: pa.Table) -> None:

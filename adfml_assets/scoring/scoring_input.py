@@ -9,7 +9,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
-from adfml_assets.features.categories import expand_categories, is_category_type, list_unknown
+from adfml_assets.features.categories import expand_categories, expanded_names, is_category_type, list_unknown
+from adfml_assets.origins import ORIGINS, PERSONAL
 from adfml_assets.scoring.errors import FeaturesEmpty
 from adfml_assets.scoring.model_choice import ChosenVersion
 from adfml_assets.scoring.model_features import ModelFeatures, RecordFeatures, check_features
@@ -44,6 +45,8 @@ class Records:
         definition_sha256, parameters: of the feature set; see `RecordFeatures`.
         source: for the manifest.
         facts: for the manifest, beside those that every scoring input has.
+        asset: what they are records of: the feature set's or the table's asset, its key slash-separated.
+        personal: columns of personal data.
     """
 
     paths: tuple[str, ...]
@@ -56,6 +59,8 @@ class Records:
     parameters: Mapping[str, Any] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    asset: str = ""
+    personal: tuple[str, ...] = ()
 
 
 def build_scoring_input(
@@ -117,10 +122,20 @@ def build_scoring_input(
             "feature_snapshot": records.feature_snapshot,
             "features_sha256": model.sha256,
             "unknown_categories": unknown,
+            **_describe_origins(records, model),
         },
     )
     commit_manifest(lake, folder, manifest)
     return folder, manifest
+
+
+def _describe_origins(records: Records, model: ModelFeatures) -> dict[str, Any]:
+    """What the columns are made of. Those of a category are made of their category column."""
+    made_of = {name: column for column in model.pinned for name in expanded_names([column], model.pinned)}
+    columns = {RECORD_ID: records.key, **{name: made_of.get(name, name) for name in model.names}}
+    origins = {name: [[records.asset, column]] for name, column in columns.items()} if records.asset else {}
+    personal = [name for name, column in columns.items() if column in records.personal]
+    return {ORIGINS: origins, **({PERSONAL: personal} if personal else {})}
 
 
 @contextmanager

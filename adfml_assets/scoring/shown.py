@@ -16,6 +16,18 @@ _BINS = 40
 _QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99, "max": 1.0}
 
 
+TEXTS = {
+    "RecordId": "Which record was scored.",
+    "score": "What the model says of it.",
+    "model": "The model that scored it.",
+    "version": "Its version.",
+    "alias": "The alias that the version was found by; empty where the version itself was asked for.",
+    "scored_at": "When it was scored, UTC.",
+    "feature_snapshot": "The snapshot of the features that were scored.",
+}
+"""What the columns of scores are, in words."""
+
+
 def describe_version(expected: Mapping[str, str]) -> dict[str, str]:
     """Which version scored, as asset metadata.
 

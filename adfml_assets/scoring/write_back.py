@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT_DATE = "SnapshotDate"
 
-_COLUMNS = {
+COLUMNS = {
     RECORD_ID: RECORD_ID,
     "Score": "score",
     "ModelName": "model",
@@ -30,6 +30,18 @@ _COLUMNS = {
     "ScoredAt": "scored_at",
     "FeatureSnapshot": FEATURE_SNAPSHOT,
 }
+
+
+TEXTS = {
+    RECORD_ID: "Which record was scored.",
+    "Score": "What the model says of it.",
+    "ModelName": "The model that scored it.",
+    "ModelVersion": "Its version.",
+    "ModelAlias": "The alias that the version was found by; empty where the version itself was asked for.",
+    "ScoredAt": "When it was scored, UTC.",
+    "FeatureSnapshot": "The snapshot of the features that were scored.",
+}
+"""What the columns are, in words."""
 
 
 def describe_target(
@@ -87,7 +99,7 @@ def write_scores(
 
     columns: dict[str, str] = {}
     constants: dict[str, Any] = {}
-    for name, source in _COLUMNS.items():
+    for name, source in COLUMNS.items():
         value = (said or {}).get(source)
         if value is not None:
             constants[name] = date.fromisoformat(value) if source == FEATURE_SNAPSHOT else value

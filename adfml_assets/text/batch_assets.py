@@ -1,5 +1,6 @@
 """The assets of texts scored by an Azure OpenAI batch: what is asked, what came back, and the table it goes to."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from adfml_assets.about import extend_options, find_database_kind
 from adfml_assets.archived_partitions import find_archived, parse_reference, require_partition
 from adfml_assets.asset_keys import archive_key, job_key, text_scores_key, written_text_key
 from adfml_assets.errors import DeclarationInvalid, WrongResult
-from adfml_assets.metadata import describe_partition
+from adfml_assets.failures import tell_failures
+from adfml_assets.metadata import describe_partition, describe_speed, describe_written
 from adfml_assets.remote_assets import (
     COLLECTS_TAGS,
     SUBMITS_POLICY,
@@ -25,7 +27,8 @@ from adfml_assets.text.costs import BATCH_SHARE, compute_standard_cost
 from adfml_assets.text.prompts import compile_prompt
 from adfml_assets.text.requests import RequestSpec, build_requests
 from adfml_assets.text.results import Result, collect_answers
-from adfml_assets.text.texts import describe_answers, describe_requests, describe_written
+from adfml_assets.text.texts import BATCH_TEXTS, describe_answers, describe_requests
+from adfml_assets.text.texts import describe_written as describe_columns
 from adfml_assets.text.written_text import write_answers
 from adfml_assets.written_back import build_written_back
 from resources.control import ControlDatabase, utc_now
@@ -136,6 +139,7 @@ def _build_job(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: Req
             tags=SUBMITS_TAGS,
         ),
     )
+    @tell_failures
     def text_job(context: dg.AssetExecutionContext, config: AskConfig) -> dg.MaterializeResult[None]:
         lake: Lake = context.resources.lake
         control: ControlDatabase = context.resources.control
@@ -198,6 +202,7 @@ def _build_scores(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: 
             declaration.build_options(describe_answers(engine.deployment), {"openai", "parquet"}), tags=COLLECTS_TAGS
         ),
     )
+    @tell_failures
     def text_scores(context: dg.AssetExecutionContext, lake: Lake, control: ControlDatabase) -> Any:
         day = context.partition_key
         folder = lake_layout.text_requests_folder(declaration.name, day)
@@ -234,7 +239,7 @@ def _build_scores(declaration: "ScoredText", engine: "OpenAIBatchEngine", spec: 
         scores_folder = lake_layout.text_scores_folder(declaration.name, day)
         yield dg.MaterializeResult(
             metadata={
-                **describe_partition(lake, scores_folder, result.manifest),
+                **describe_partition(lake, scores_folder, result.manifest, texts=BATCH_TEXTS),
                 **_describe_result(result, engine, rows),
                 "batches": len(jobs),
             }
@@ -269,9 +274,18 @@ def _build_write_back(declaration: "ScoredText") -> dg.AssetsDefinition:
     assert wanted is not None  # noqa: S101 - asked for by the caller
     key = written_text_key(declaration.name, *parse_reference(wanted.table))
 
-    def write(lake: Lake, databases: Databases, folder: str, _manifest: Manifest) -> dict[str, Any]:
+    keys = zip(wanted.keys or declaration.key, declaration.key, strict=True)
+    columns = {**dict(keys), **{column: field for field, column in wanted.columns.items()}}
+
+    def write(lake: Lake, databases: Databases, folder: str, manifest: Manifest) -> dict[str, Any]:
+        started = time.monotonic()
         written = write_answers(lake, databases, wanted, declaration.key, folder)
-        return {"dagster/row_count": written.answered, "rows_marked_rejected": written.rejected}
+        return {
+            **describe_written(lake, folder, manifest, columns),
+            **describe_speed(written.answered, time.monotonic() - started),
+            "dagster/row_count": written.answered,
+            "rows_marked_rejected": written.rejected,
+        }
 
     return build_written_back(
         key,
@@ -279,7 +293,7 @@ def _build_write_back(declaration: "ScoredText") -> dg.AssetsDefinition:
         lambda day: lake_layout.text_scores_folder(declaration.name, day),
         write,
         declaration.build_options(
-            describe_written(wanted.table, list(wanted.columns.values())),
+            describe_columns(wanted.table, list(wanted.columns.values())),
             {find_database_kind(parse_reference(wanted.table)[0])},
         ),
     )

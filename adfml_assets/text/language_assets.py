@@ -10,12 +10,14 @@ from adfml_assets.about import extend_options, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import archive_key, text_scores_key, written_text_key
 from adfml_assets.components.language_engine import LanguageEngine
-from adfml_assets.metadata import describe_partition
+from adfml_assets.failures import tell_failures
+from adfml_assets.metadata import describe_partition, describe_written
 from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.text.language_rows import RowsToScore
 from adfml_assets.text.language_run import LanguageRun, Marks, Progress, score_rows
 from adfml_assets.text.language_scoring import TextRules
-from adfml_assets.text.texts import describe_sentiment, describe_written
+from adfml_assets.text.texts import LANGUAGE_TEXTS, describe_sentiment
+from adfml_assets.text.texts import describe_written as describe_columns
 from resources.control import ControlDatabase
 from resources.database import Databases
 from resources.lake import Lake
@@ -45,11 +47,13 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
     about = describe_sentiment(declaration.text, declaration.source, columns.scored, engine.page_rows)
     options = declaration.build_options(about, {"azure", "parquet"})
     set_columns = [columns.sentiment, columns.positive, columns.neutral, columns.negative, columns.scored]
-    about = describe_written(declaration.source, set_columns, "a page a transaction")
+    about = describe_columns(declaration.source, set_columns, "a page a transaction")
     back = declaration.build_options(about, {find_database_kind(database)})
     partitions = options.pop("partitions_def")
     back.pop("partitions_def")
     source = archive_key(database, schema, table)
+    answers = {name: getattr(columns, name) for name in ("sentiment", "positive", "neutral", "negative")}
+    written_columns = {**{name: name for name in declaration.key}, **{name: field for field, name in answers.items()}}
 
     @dg.multi_asset(
         name="__".join(scores.path),
@@ -61,6 +65,7 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
         partitions_def=partitions,
         pool="language",
     )
+    @tell_failures
     def language_scores(
         context: dg.AssetExecutionContext,
         databases: Databases,
@@ -81,11 +86,16 @@ def build_language_assets(declaration: "ScoredText", engine: LanguageEngine) -> 
         folder = lake_layout.text_scores_folder(declaration.name, day)
         if not manifest.rows:
             context.log.info("%s has no rows to score: the partition is empty.", day)
-        in_lake = {**describe_partition(lake, folder, manifest), **describe_day(manifest), **describe_run(progress)}
+        in_lake = {
+            **describe_partition(lake, folder, manifest, texts=LANGUAGE_TEXTS),
+            **describe_day(manifest),
+            **describe_run(progress),
+        }
         yield dg.MaterializeResult(asset_key=scores, metadata=in_lake)
         yield dg.MaterializeResult(
             asset_key=written,
             metadata={
+                **describe_written(lake, folder, manifest, written_columns),
                 "dagster/row_count": progress.scored,
                 "written_back_for_a_killed_run": progress.recovered,
                 "gone_or_scored_meanwhile": progress.gone,

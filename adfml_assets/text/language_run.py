@@ -8,7 +8,11 @@ from datetime import timedelta
 from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
+from adfml_assets.archive.partitions_in_lake import find_personal_columns
+from adfml_assets.archive.tables import SourceTable
+from adfml_assets.asset_keys import archive_key
 from adfml_assets.errors import AdfmlError
+from adfml_assets.origins import build_facts, copy_columns
 from adfml_assets.scoring.update_rows import update_in
 from adfml_assets.text.language_pages import RESERVED, PageStore, describe_keys
 from adfml_assets.text.language_rows import RowsToScore
@@ -263,7 +267,20 @@ def _recover(
 def _put_together(run: LanguageRun, store: PageStore, turn: Turn, day: str, run_id: str) -> Manifest:
     turn.check()
     facts: dict[str, Any] = {"key": list(run.rows.keys), "language": run.rules.language}
+    facts |= _describe_origins(run, store.lake)
     return store.put_together(day, turn.stamp, asset=run.asset, now=utc_now(), run_id=run_id, facts=facts)
+
+
+def _describe_origins(run: LanguageRun, lake: Lake) -> dict[str, Any]:
+    """What the scores are made of: the text, and the language of the row where it has a column."""
+    rows = run.rows
+    names = (rows.database, rows.schema or "", rows.table)
+    asset = archive_key(*names).to_user_string()
+    made_of = [(asset, name) for name in (rows.text, rows.language_column) if name]
+    scores = ("sentiment", "positive", "neutral", "negative", "parts")
+    origins = {**copy_columns(asset, rows.keys), **dict.fromkeys(scores, made_of)}
+    personal = find_personal_columns(lake, SourceTable(*names))
+    return build_facts(origins, {asset: personal}, list(origins))
 
 
 def _keep_paid(

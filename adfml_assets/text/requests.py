@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from adfml_assets import lake_layout
 from adfml_assets.archive.current import open_duckdb
 from adfml_assets.duckdb_sql import build_scan, quote
+from adfml_assets.origins import build_facts, copy_columns, map_personal
 from adfml_assets.text.answer_schema import AnswerSchema
 from adfml_assets.text.prompts import Prompt
 from adfml_assets.text.source_rows import BatchRows, open_source
@@ -164,6 +165,7 @@ def build_requests(
             "shards": len(shards.shards),
             "bytes_sent": sum(shard.bytes for shard in shards.shards),
             "deployment": spec.deployment,
+            **_describe_origins(spec, snapshot[1]),
         },
     )
     commit_manifest(lake, folder, manifest)
@@ -224,6 +226,13 @@ def open_answers(lake: Lake, connection: DuckDBPyConnection, paths: Sequence[str
     """Make files of answers the view `answers`."""
     files = [str(stack.enter_context(lake.local_copy(path))) for path in paths]
     connection.execute(f"CREATE VIEW answers AS SELECT * FROM {build_scan(files)}")  # noqa: S608
+
+
+def _describe_origins(spec: RequestSpec, snapshot: Manifest) -> dict[str, Any]:
+    """What the answers will be made of: every field of all that the model is told of a row."""
+    told = [(snapshot.asset, column) for column in spec.prompt.columns]
+    origins = {**copy_columns(snapshot.asset, spec.key), **dict.fromkeys(spec.schema.columns, told)}
+    return build_facts(origins, map_personal([snapshot]), list(origins))
 
 
 def _load_settled(lake: Lake, connection: DuckDBPyConnection, answers: Sequence[str], stack: ExitStack) -> bool:

@@ -13,6 +13,7 @@ from adfml_assets import lake_layout
 from adfml_assets.archive.current import open_duckdb
 from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import WrongResult
+from adfml_assets.origins import ORIGINS, PERSONAL
 from adfml_assets.text.requests import NEWEST_ANSWERS, list_answers, open_answers
 from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, commit_manifest, list_data_paths
@@ -87,7 +88,14 @@ def collect_answers(
             "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM answers "
             "WHERE custom_id IN (SELECT custom_id FROM asked)"
         ).fetchone()
-    facts = {"basis": rows.facts["basis"], "predictions": predictions.rows, "rejects": rejects.rows, "reasons": reasons}
+    made_of = {name: rows.facts[name] for name in (ORIGINS, PERSONAL) if name in rows.facts}
+    facts = {
+        **made_of,
+        "basis": rows.facts["basis"],
+        "predictions": predictions.rows,
+        "rejects": rejects.rows,
+        "reasons": reasons,
+    }
     manifest = build_manifest(
         asset=asset,
         partition=day,

@@ -7,6 +7,31 @@ from collections.abc import Sequence
 from adfml_assets.about import About
 from adfml_assets.text.results import PREDICTIONS, REJECTS
 
+BATCH_TEXTS = {
+    "model": "The model that answered, as the service names it.",
+    "deployment": "The deployment that was asked.",
+    "custom_id": "Under which the row was asked about.",
+    "scored_at": "When it was answered, UTC.",
+    "input_tokens": "What it was billed for.",
+    "output_tokens": "What it was billed for.",
+}
+"""What the columns beside key and answer are, in words."""
+
+LANGUAGE_TEXTS = {
+    "sentiment": "positive, neutral, negative or mixed.",
+    "positive": "Confidence, 0 to 1.",
+    "neutral": "Confidence, 0 to 1.",
+    "negative": "Confidence, 0 to 1.",
+    "characters": "Of the text; what is billed goes by them.",
+    "text_records": "What it is billed as: one for each 1,000 characters begun.",
+    "parts": "Into how many the text was cut.",
+    "model_version": "The version of the service's model.",
+    "code": "Why it could not be scored; NULL where it was.",
+    "reason": "The same in words.",
+    "scored_at": "When, UTC.",
+}
+"""The same, of Azure AI Language."""
+
 
 def describe_requests(deployment: str, source: str) -> About:
     """What a language model is asked."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from adfml_assets.duckdb_sql import build_scan, quote
 from adfml_assets.errors import AdfmlError
+from adfml_assets.features.column_origins import name_assets, trace_expression
 from adfml_assets.features.definition import FEATURE_DATE
 from adfml_assets.features.expressions import load_function, make_dates, require_columns
 from adfml_assets.features.sources import find_partitions
+from adfml_assets.origins import Origin, copy_columns, map_personal
 from adfml_assets.training.choice import Choice, name_source, require_whole_windows
 from adfml_assets.training.columns import (
     check_features,
@@ -77,7 +79,8 @@ def stage_features(
     parts = [part for part in chosen.snapshots if any(offered[day] is part for day in used)]
     for part in parts:
         _stage(lake, backend, part, [key, *names], [day for day in used if offered[day] is part])
-    _add_labels(backend, lake, key, label, used, find_partitions(lake, label.tables, chosen.label_day))
+    label_tables = find_partitions(lake, label.tables, chosen.label_day)
+    label_origins = _add_labels(backend, lake, key, label, used, label_tables)
     return Staged(
         key=key,
         time=FEATURE_DATE,
@@ -104,6 +107,12 @@ def stage_features(
                 "snapshot_date": chosen.label_day,
             },
         },
+        origins={
+            **copy_columns(described.manifest.asset, [key, *names]),
+            FEATURE_DATE: [(described.manifest.asset, described.time)],
+            **label_origins,
+        },
+        personal=map_personal([described.manifest, *(manifest for _, manifest in label_tables.values())]),
     )
 
 
@@ -135,8 +144,12 @@ def _scanned(lake: Lake, part: Snapshot) -> Iterator[str]:
 
 def _add_labels(
     backend: Backend, lake: Lake, key: str, label: LabelSpec, dates: Sequence[date], tables: Partitions
-) -> None:
-    """Make ROWS of the features and their labels; where the function says nothing the label is 0."""
+) -> dict[str, list[Origin]]:
+    """Make ROWS of the features and their labels; where the function says nothing the label is 0.
+
+    Returns:
+        What the label is made of, where that can be told.
+    """
     assert label.function is not None  # noqa: S101 - the declaration was checked
     with attached(lake, backend, tables) as opened:
         with _explained(label.function, opened):
@@ -145,7 +158,9 @@ def _add_labels(
         require_columns(f"the result of {label.function}", columns.names, [key, FEATURE_DATE, "label"])
         require_numeric(f"The result of {label.function}", columns.field("label"))
         with _explained(label.function, opened):
-            backend.create_table(_LABELS, found.select(key, FEATURE_DATE, label=found["label"].cast("float64")))
+            labels = found.select(key, FEATURE_DATE, label=found["label"].cast("float64"))
+            backend.create_table(_LABELS, labels)
+            traced = trace_expression(labels, {name: table.columns for name, table in opened.items()})
     keys = f"{quote(key)}, {FEATURE_DATE}"
     total, distinct = fetch_row(
         backend.con,
@@ -160,6 +175,8 @@ def _add_labels(
     )
     backend.con.execute(f"DROP TABLE {_STAGED}")
     backend.con.execute(f"DROP TABLE {_LABELS}")
+    of_label = {label.name: traced["label"]} if "label" in traced else {}
+    return name_assets(of_label, {name: manifest.asset for name, (_, manifest) in tables.items()})
 
 
 @contextmanager

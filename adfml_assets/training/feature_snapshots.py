@@ -48,10 +48,14 @@ class Snapshot:
         return bool(self.manifest.facts.get("rows") == "event")
 
     @property
+    def time(self) -> str:
+        """The column that says as of when a row is."""
+        return str(self.manifest.facts["event_time"]) if self.is_of_events else FEATURE_DATE
+
+    @property
     def day_of_row(self) -> str:
         """The SQL of a row's date."""
-        column = self.manifest.facts["event_time"] if self.is_of_events else FEATURE_DATE
-        return f"CAST({quote(str(column))} AS DATE)"
+        return f"CAST({quote(self.time)} AS DATE)"
 
     @property
     def features(self) -> list[str]:

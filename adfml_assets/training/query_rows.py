@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
+from adfml_assets.archive.partitions_in_lake import find_personal_columns
+from adfml_assets.archive.tables import SourceTable
 from adfml_assets.archived_partitions import parse_reference
+from adfml_assets.asset_keys import table_key
 from adfml_assets.duckdb_sql import quote
+from adfml_assets.origins import copy_columns
 from adfml_assets.source_query import count_null, join_conditions, read_rows, within_days
 from adfml_assets.training.choice import Choice, name_source, require_whole_windows
 from adfml_assets.training.columns import (
@@ -23,6 +27,7 @@ from adfml_assets.training.splits import list_left_out, split_dates
 from adfml_assets.training.workspace import ROWS, Staged, fetch_row
 from resources.database import Databases
 from resources.errors import NotFound
+from resources.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +39,7 @@ _EXAMPLES = 3
 
 
 def stage_query(
+    lake: Lake,
     databases: Databases,
     backend: Backend,
     model: str,
@@ -47,6 +53,7 @@ def stage_query(
     Rows whose label looks past `today`, or past the last day that was chosen, are not used: it cannot be whole.
 
     Args:
+        lake: is asked which of the table's columns are personal data.
         today: UTC.
 
     Raises:
@@ -63,6 +70,7 @@ def stage_query(
     last_day = min(choice.last_day or today, today)
     require_whole_windows(model, choice, label.days, last_day)
     address = parse_reference(source.table)
+    asset = table_key(*address).to_user_string()
     existing, _ = read_rows(databases, *address, None, None)
     features = _choose_features(source, label, existing)
     # What comes after the last day cannot be used, and is not read.
@@ -113,6 +121,8 @@ def stage_query(
             "rows_without_time": count_null(databases, *address, source.time, source.where) if days else 0,
         },
         read_from={"table": source.table, "where": source.where},
+        origins=copy_columns(asset, columns),
+        personal={asset: find_personal_columns(lake, SourceTable(*address))},
     )
 
 

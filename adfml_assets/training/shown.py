@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from adfml_assets.features.categories import expanded_names
 from adfml_assets.plots import BLUE, RED, escape, new_figure, to_markdown
 from adfml_assets.training.splits import SPLITS
 
@@ -38,6 +39,21 @@ def show_card(card: Mapping[str, Any]) -> dict[str, Any]:
     if left_out:
         shown["dates_left_out"] = dg.MetadataValue.json(left_out)
     return shown
+
+
+def describe_columns(card: Mapping[str, Any]) -> dict[str, str]:
+    """What the columns are, in words."""
+    of_categories = {
+        name: f"A category of `{column}`; `{column}_other` counts those that have no column."
+        for column in card["pinned"]
+        for name in expanded_names([column], card["pinned"])
+    }
+    return {
+        **of_categories,
+        card["key"]: "Whose row it is.",
+        card["time"]: "What the row's features were true at (UTC).",
+        card["label"]: f"What is predicted: of the {card['label_days']} days after it.",
+    }
 
 
 def tabulate_splits(card: Mapping[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.duckdb_sql import quote
 from adfml_assets.features.categories import expand_categories, expanded_names, list_unknown, pin_categories
+from adfml_assets.origins import Origin, build_facts
 from adfml_assets.training.choice import DATA_CARD, Asked, Choice, choose, describe_asked, read_card
 from adfml_assets.training.columns import require_baseline, require_other_names, require_rows
 from adfml_assets.training.data_card import count_labels, measure_label, measure_missing, require_labels
@@ -70,7 +71,7 @@ def build_training_data(
         if isinstance(source, FeaturesSource):
             staged = stage_features(lake, backend, model, source, label, choice)
         else:
-            staged = stage_query(databases, backend, model, source, label, choice, now.date())
+            staged = stage_query(lake, databases, backend, model, source, label, choice, now.date())
         _require_rows(backend, model, staged, label)
         require_labels(backend.con, ROWS, model, staged, label)
         most = source.most_categories if isinstance(source, FeaturesSource) else 0
@@ -101,10 +102,22 @@ def build_training_data(
         written_at=now,
         run_id=run_id,
         source=dict(staged.read_from),
-        facts={name: value for name, value in card.items() if name not in _LEFT_TO_THE_CARD},
+        facts={
+            **{name: value for name, value in card.items() if name not in _LEFT_TO_THE_CARD},
+            **build_facts(_expand_origins(staged, described["pinned"]), staged.personal, columns),
+        },
     )
     commit_manifest(lake, folder, manifest)
     return folder, manifest, card
+
+
+def _expand_origins(staged: Staged, pinned: Mapping[str, Sequence[str]]) -> dict[str, Sequence[Origin]]:
+    """A category's column is made of what its category column is made of."""
+    found = {name: origins for name, origins in staged.origins.items() if name not in pinned}
+    for column in pinned:
+        if column in staged.origins:
+            found |= dict.fromkeys(expanded_names([column], pinned), staged.origins[column])
+    return found
 
 
 def _require_rows(backend: Backend, model: str, staged: Staged, label: LabelSpec) -> None:

@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.duckdb_sql import quote
+from adfml_assets.origins import Origins
 from resources.lake import Lake
 from resources.manifest import Manifest, list_data_paths
 
@@ -41,6 +42,8 @@ class Staged:
         snapshot_date: the snapshot that labels are of; None: not from snapshots.
         source: where the rows are from, for the data card.
         read_from: where they were read, for the manifest.
+        origins: column -> what it is made of; of features under their names before categories are expanded.
+        personal: asset -> its columns of personal data, of all that it is made of.
     """
 
     key: str
@@ -54,6 +57,8 @@ class Staged:
     snapshot_date: str | None
     source: Mapping[str, Any]
     read_from: Mapping[str, Any] = field(default_factory=dict)
+    origins: Origins = field(default_factory=dict)
+    personal: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @contextmanager

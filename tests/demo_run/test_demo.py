@@ -15,24 +15,9 @@ import duckdb
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.demo_run.conftest import ROOT, environment, run_demo
+
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demos")
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "ADFML_DEMO_FOLDER": str(folder), "COLUMNS": "160"}
-
-
-def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "demo", "run", *options]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, check=False, timeout=280
-    )
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -43,8 +28,9 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> None:
-    done = run_demo(folder, "--customers", "300")
+def test_the_whole_workflow_runs_and_agrees_with_the_source(
+    folder: Path, done: subprocess.CompletedProcess[str], home: Path
+) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "DIFFERS" not in done.stdout
     assert done.stdout.count("agrees") == 10
@@ -52,7 +38,6 @@ def test_the_whole_workflow_runs_and_agrees_with_the_source(folder: Path) -> Non
     assert "Texts scored by the LLM batch: feedback_sentiment" in done.stdout
     assert "Sensor readings checked, " in done.stdout
     assert processes_of(folder) == []
-    home = folder / "sample-300-7"
     shop = sqlite3.connect(home / "shop.sqlite")
     (lines,) = shop.execute("SELECT count(*) FROM Transactions").fetchone()
     archived = duckdb.sql(f"SELECT count(*) FROM '{home}/lake/archive/shop/main/Transactions/*/*.parquet'").fetchone()

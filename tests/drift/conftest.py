@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from adfml_assets.about import About
 from adfml_assets import lake_layout
 from adfml_assets.components.drift import Drift
 from adfml_assets.partitions import build_daily_partitions, build_model_versions
@@ -116,8 +117,8 @@ def _commit(
     commit_manifest(lake, folder, manifest)
 
 
-def build_options(what: str, kinds: set[str]) -> dict[str, Any]:
-    return {"description": what, "kinds": kinds, "partitions_def": build_daily_partitions(), "group_name": "scoring"}
+def build_options(about: About, kinds: set[str]) -> dict[str, Any]:
+    return {"description": about.what, "kinds": kinds, "partitions_def": build_daily_partitions(), "group_name": "scoring"}
 
 
 def build_training_assets() -> list[dg.AssetsDefinition]:

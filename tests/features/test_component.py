@@ -107,8 +107,9 @@ def test_sql_lies_beside_the_declaration(shop: Shop, orders: list[Order], tmp_pa
     with pytest.raises(DeclarationInvalid, match=r"sql is 'spent.sql'; expected a file beside .*there are: spend.sql"):
         declare(tmp_path, **{**given, "sql": "spent.sql"})
     (tmp_path / "spend.sql").write_text(SPEND_SQL.replace("Amount", "Money"), encoding="utf-8")
-    with pytest.raises(ExpressionFailed, match="Money"):
+    with pytest.raises(dg.Failure, match="Money") as failed:
         materialize(declare(tmp_path, **given), shop)
+    assert isinstance(failed.value.__cause__, ExpressionFailed)
 
 
 def test_a_set_on_databricks_has_a_job_and_no_check() -> None:

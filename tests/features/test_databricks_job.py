@@ -66,7 +66,7 @@ class Workflow:
     def run(self, name: str, *, fails: bool = False) -> dg.ExecuteInProcessResult:
         engine = RemoteEngine(job="adfml_features")
         assets = build_remote_features(
-            self.spec, engine, lambda what, kinds: {"description": what, "partitions_def": build_daily_partitions()}
+            self.spec, engine, lambda about, kinds: {"partitions_def": build_daily_partitions()}
         )
         result = dg.materialize(
             assets,

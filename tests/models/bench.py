@@ -102,7 +102,7 @@ class ModelBench:
             "experiment": "/Shared/sales",
             "hyperparameters": '{"max_iter": 60}',
             "rules": GateRules(tolerance=0.01),
-            "build_options": lambda what, kinds: {"description": what, "partitions_def": build_model_versions(MODEL)},
+            "build_options": lambda about, kinds: {"partitions_def": build_model_versions(MODEL)},
         }
         self.spec = TrainingSpec(**{**values, **spec})
         self.assets = [build_job_asset(self.spec), build_model_asset(self.spec), build_champion_asset(self.spec)]

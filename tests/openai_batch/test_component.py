@@ -23,7 +23,6 @@ from adfml_assets.text.batch_assets import build_batch_assets
 from adfml_assets.text.prompts import TemplateInvalid
 from resources.control import ControlDatabase
 from resources.database import Databases
-from resources.errors import NotFound
 from tests.openai_batch.conftest import DAY, SCHEMA, Bench, archive, declare, make_feedback
 
 WRITE_BACK = TextWriteBack(
@@ -180,7 +179,7 @@ def test_a_deployment_that_is_not_there_fails_the_collecting_run_with_its_field(
 def test_a_column_that_is_not_there_is_said_before_anything_is_sent(bench: Bench) -> None:
     archive(bench.lake, make_feedback(3))
     deployed = Deployment(bench, declare(template="{{ Contry }}: {{ Text }}"))
-    with pytest.raises(NotFound, match=r"Contry.*Did you mean 'Country'"):
+    with pytest.raises(dg.Failure, match=r"Contry.*Did you mean 'Country'"):
         deployed.run(JOB)
     assert bench.lake.list_files("ml/text-requests") == []
     assert bench.ledger.list_jobs() == []

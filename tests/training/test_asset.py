@@ -65,8 +65,9 @@ def test_what_a_run_is_told_goes_before_the_declaration(world: World, table: sql
 
 
 def test_bad_input_fails_the_run_with_its_own_error(one_snapshot: World) -> None:
-    with pytest.raises(LabelWindowPastData):
+    with pytest.raises(dg.Failure) as failed:
         materialise(one_snapshot, FromFeatures(SET), LABEL, end_date=iso(300)[0])
+    assert isinstance(failed.value.__cause__, LabelWindowPastData)
 
 
 def test_upstream_are_the_features_and_the_tables_that_the_label_is_made_of() -> None:
