@@ -61,7 +61,7 @@ def _find_function(name: str) -> dg.LocalFileCodeReference | None:
     lines = [node.lineno for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
     if not lines or spec is None or spec.origin is None:
         return None
-    return dg.LocalFileCodeReference(file_path=spec.origin, line_number=lines[-1], label=name)
+    return dg.LocalFileCodeReference(file_path=spec.origin, line_number=lines[-1], label=".".join(name.split(".")[-2:]))
 
 
 def add_code_references(definitions: dg.Definitions) -> dg.Definitions:
@@ -106,7 +106,8 @@ def _to_link(reference: Any, repository: str) -> CodeReference:
     path, line = Path(reference.file_path).resolve(), reference.line_number
     inside = path.is_relative_to(PROJECT)
     place = path.relative_to(PROJECT).as_posix() if inside else path.as_posix()
-    label = reference.label or place
+    # The page cuts what is longer than a few words.
+    label = reference.label or path.name
     if not repository or not inside:
         return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=label)
     return dg.UrlCodeReference(url=build_page(repository, GIT_BRANCH.read(), place, line), label=label)

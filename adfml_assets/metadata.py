@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from adfml_assets.origins import PERSONAL, Origins, build_lineage, list_personal, read_origins
+from adfml_assets.origins import PERSONAL, Origins, build_lineage, describe_origins, list_personal, read_origins
 from adfml_assets.samples import build_table, read_sample
 from resources.lake import Lake
 from resources.manifest import Manifest
@@ -36,11 +36,12 @@ def describe_partition(
         origins: what columns are made of; None: what the manifest says of that.
         sample: rows that were drawn while they were written; None: they are read from the lake.
     """
+    made_of = origins if origins is not None else read_origins(manifest) or {}
     shown: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "dagster/uri": lake.uri(folder),
-        "dagster/column_schema": build_schema(manifest, texts or {}),
-        **build_lineage(origins if origins is not None else read_origins(manifest) or {}),
+        "dagster/column_schema": build_schema(manifest, texts or {}, made_of),
+        **build_lineage(made_of),
         **link_file(lake, folder, manifest),
         "bytes": manifest.bytes,
         "files": len(manifest.files),
@@ -53,7 +54,7 @@ def describe_partition(
     return {**shown, "sample": dg.MetadataValue.md(table)} if table else shown
 
 
-def build_schema(manifest: Manifest, texts: Mapping[str, str]) -> dg.TableSchema:
+def build_schema(manifest: Manifest, texts: Mapping[str, str], origins: Origins) -> dg.TableSchema:
     """A partition's columns, with what is known of each in words."""
     facts = manifest.facts
     keys, hashed, personal = (set(facts.get(name) or ()) for name in ("primary_key", "hashed", PERSONAL))
@@ -62,6 +63,7 @@ def build_schema(manifest: Manifest, texts: Mapping[str, str]) -> dg.TableSchema
         said = [
             texts.get(column.name, ""),
             f"{column.source_type} at the source." if column.source_type else "",
+            describe_origins(origins.get(column.name, ())),
             "Archived as a keyed hash of the value." if column.name in hashed else "",
             "Personal data: not in samples." if column.name in personal else "",
         ]
@@ -89,7 +91,13 @@ def describe_written(
     types = {column.name: column.type for column in manifest.columns}
     known = {name: source for name, source in columns.items() if source in types}
     schema = [
-        dg.TableColumn(name=name, type=types[source], description=(texts or {}).get(name))
+        dg.TableColumn(
+            name=name,
+            type=types[source],
+            description=" ".join(
+                filter(None, [(texts or {}).get(name, ""), describe_origins([(manifest.asset, source)])])
+            ),
+        )
         for name, source in known.items()
     ]
     table = build_table(read_sample(lake, folder, manifest, {source: name for name, source in known.items()}))

@@ -22,6 +22,7 @@ Origins = Mapping[str, Sequence[Origin]]
 ORIGINS, PERSONAL = "origins", "personal"
 """The facts' names."""
 
+_MOST_NAMED = 6
 _MOST_DEPENDENCIES = 5_000
 """Of an asset that Dagster's event log keeps for every partition; a lineage that is larger is left out."""
 
@@ -73,6 +74,18 @@ def read_origins(manifest: Manifest) -> Origins | None:
 def copy_columns(asset: str, columns: Iterable[str]) -> dict[str, list[Origin]]:
     """The origins of columns that are an asset's under the same names."""
     return {name: [(asset, name)] for name in columns}
+
+
+def describe_origins(found: Sequence[Origin]) -> str:
+    """What a column is made of, in words: Dagster's own UI draws column lineage in its paid edition only."""
+    by_asset: dict[str, list[str]] = {}
+    for asset, column in found:
+        by_asset.setdefault(asset, []).append(column)
+    parts = []
+    for asset, names in by_asset.items():
+        few = len(names) <= _MOST_NAMED
+        parts.append(f"{', '.join(f'`{name}`' for name in names) if few else f'{len(names)} columns'} of {asset}")
+    return f"Made of {'; '.join(parts)}." if parts else ""
 
 
 def build_lineage(origins: Origins) -> dict[str, Any]:

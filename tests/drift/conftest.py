@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from adfml_assets.about import About
 from adfml_assets import lake_layout
+from adfml_assets.about import About
 from adfml_assets.components.drift import Drift
 from adfml_assets.partitions import build_daily_partitions, build_model_versions
 from resources.control import ControlDatabase
@@ -118,7 +118,12 @@ def _commit(
 
 
 def build_options(about: About, kinds: set[str]) -> dict[str, Any]:
-    return {"description": about.what, "kinds": kinds, "partitions_def": build_daily_partitions(), "group_name": "scoring"}
+    return {
+        "description": about.what,
+        "kinds": kinds,
+        "partitions_def": build_daily_partitions(),
+        "group_name": "scoring",
+    }
 
 
 def build_training_assets() -> list[dg.AssetsDefinition]:

@@ -7,7 +7,7 @@ import pytest
 from ibis import _
 
 from adfml_assets.features.column_origins import trace_columns, trace_expression
-from adfml_assets.origins import build_facts, build_lineage, find_personal
+from adfml_assets.origins import build_facts, build_lineage, describe_origins, find_personal
 
 TABLES = {"t": ["Id", "amount", "At"], "u": ["Id", "name"]}
 ID, AMOUNT, AT, NAME = ("t", "Id"), ("t", "amount"), ("t", "At"), ("u", "name")
@@ -73,6 +73,12 @@ def test_the_lineage_names_assets_and_leaves_out_what_is_made_of_nothing() -> No
     (dep,) = lineage.deps_by_column["spent"]
     assert (dep.asset_key.to_user_string(), dep.column_name) == ("archive/shop/t", "amount")
     assert set(lineage.deps_by_column) == {"spent"}
+
+
+def test_it_is_said_in_words_too() -> None:
+    assert describe_origins([("a/t", "x"), ("b/u", "z"), ("a/t", "y")]) == "Made of `x`, `y` of a/t; `z` of b/u."
+    assert describe_origins([("a/t", f"f{at}") for at in range(7)]) == "Made of 7 columns of a/t."
+    assert describe_origins([]) == ""
 
 
 def test_a_lineage_that_would_fill_the_event_log_is_left_out() -> None:

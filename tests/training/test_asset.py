@@ -33,7 +33,7 @@ QUERY = FromQuery("shop.main.TrainingFeatures", "CustomerId", "FeatureDate")
 def materialise(
     world: World, source: FromFeatures | FromQuery, label: Label, **config: str
 ) -> dg.MaterializeResult[Any]:
-    options = {"partitions_def": build_model_versions("m"), "description": describe_training_data(source, label)}
+    options = {"partitions_def": build_model_versions("m"), "description": describe_training_data(source, label).what}
     asset = build_training_data_asset("m", source, label, options)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("m_versions", ["7"])
@@ -81,8 +81,8 @@ def test_upstream_are_the_features_and_the_tables_that_the_label_is_made_of() ->
     }
     query = build_training_data_asset("m", QUERY, COLUMN, {"partitions_def": build_model_versions("m")})
     assert [key.to_user_string() for key in query.dependency_keys] == ["database/shop/main/TrainingFeatures"]
-    assert list_training_data_kinds(QUERY) == {"duckdb", "parquet", "sql"}
-    assert "every snapshot of `spending`" in describe_training_data(FromFeatures(SET, "each"), label)
+    assert list_training_data_kinds(QUERY) == {"duckdb", "parquet", "sqlite"}
+    assert "every snapshot of `spending`" in describe_training_data(FromFeatures(SET, "each"), label).what
 
 
 def test_a_feature_set_may_be_declared_by_its_name_alone() -> None:
