@@ -26,7 +26,11 @@ def test_the_champion_scores_and_every_score_says_so(site: Site) -> None:
     assert table["score"].to_pylist() == [2.5, 5.0, 7.5]
     assert say(site) == {(MODEL, "1", "champion", date.fromisoformat(TODAY))}
     expected = {"model": MODEL, "version": "1", "alias": "champion", "feature_snapshot": TODAY}
-    assert manifest.facts == expected
+    assert {name: manifest.facts[name] for name in expected} == expected
+    assert manifest.facts["origins"]["score"] == [
+        ["ml/scoring_input/spend", "recency"],
+        ["ml/scoring_input/spend", "amount"],
+    ]
     (request,) = site.service.submitted
     asked = request["parameters"]
     assert {name: asked[name] for name in ("model_version", "model_alias", "feature_snapshot", "model_sha256")} == {
