@@ -73,7 +73,9 @@ def names_files(command: Command) -> None:
     assert all(file.is_file() for file in files), command
     if "--profile" in command.words:
         profile = command.words[command.words.index("--profile") + 1]
-        profiles = {name for one in documents for service in one["services"].values() for name in service["profiles"]}
+        profiles = {
+            name for one in documents for service in one["services"].values() for name in service.get("profiles", ())
+        }
         assert profile in profiles, command
 
 
