@@ -20,6 +20,7 @@ Occasion = Literal["failed", "again", "resolved"]
 
 MOST_ERROR_CHARACTERS = 1_500
 MOST_SHOWN = 20
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -135,8 +136,8 @@ def build_command(failure: Failure) -> str | None:
     """The command that tries again; None where there is none."""
     if failure.submission_key is not None:
         return f"adfml jobs retry {shlex.quote(failure.submission_key)}"
-    if failure.asset is not None and failure.partition is not None and failure.kind != "check":
-        return f"adfml backfill {shlex.quote(failure.asset)} --partition {shlex.quote(failure.partition)}"
+    if failure.asset is not None and _DAY.fullmatch(failure.partition or "") and failure.kind != "check":
+        return f"adfml backfill {shlex.quote(failure.asset)} --from {failure.partition} --refresh"
     return None
 
 

@@ -34,7 +34,7 @@ def test_a_failure_is_told_with_its_error_link_and_command(site: Site, slack: We
     assert "Key Vault at https://vault refused: no such permission. Check the role." in text
     assert f"<https://dagster.example.com/runs/{run}|Run>" in text
     assert "docs/operations.md#refused" in text
-    assert f"adfml backfill features --partition {DAY}" in text
+    assert f"adfml backfill features --from {DAY} --refresh" in text
     assert "scores |" not in text, "what was not reached did not fail"
 
 
