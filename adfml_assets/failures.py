@@ -40,17 +40,18 @@ def tell_failures(body: Callable[P, R]) -> Callable[P, R]:
 
 
 def describe_help(errors: Iterable[BaseException]) -> dict[str, Any]:
-    """Where docs/operations.md says what to do about errors: as links where it is published, as Markdown."""
+    """Where docs/operations.md says what to do about errors: as links where it is published, else by name."""
     anchors = {type(error).__name__: error.anchor for error in errors if isinstance(error, DocumentedError)}
-    if not anchors:
-        return {}
-    lines = [_refer(name, anchor) for name, anchor in sorted(anchors.items())]
-    return {"what_to_do": dg.MetadataValue.md("\n".join(lines))}
+    # Markdown would be behind a click.
+    return {
+        "what_to_do" if len(anchors) == 1 else f"what_to_do ({name})": _refer(anchor)
+        for name, anchor in sorted(anchors.items())
+    }
 
 
-def _refer(name: str, anchor: str) -> str:
+def _refer(anchor: str) -> dg.MetadataValue:
     url = build_help_url(anchor)
-    return f"- [{name}]({url})" if url else f"- {name}: `{HELP_PAGE}#{anchor}`"
+    return dg.MetadataValue.url(url) if url else dg.MetadataValue.text(f"{HELP_PAGE}#{anchor}")
 
 
 @contextmanager
