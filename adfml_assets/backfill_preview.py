@@ -95,11 +95,27 @@ def preview_backfill(
         else:
             done = instance.get_materialized_partitions(key)
             rule = rules.get(key.path[0])
+            outside = _list_missing_outside(instance, graph, key, chosen, days)
             judged[key] = {
-                day: _judge(graph, key, day, judged, done=day in done, rule=rule, refresh=refresh) for day in days
+                day: _judge(graph, key, day, judged, outside[day], done=day in done, rule=rule, refresh=refresh)
+                for day in days
             }
     _pair_jobs(graph, judged)
     return Preview(judged, left_out)
+
+
+def _list_missing_outside(
+    instance: dg.DagsterInstance, graph: BaseAssetGraph, key: dg.AssetKey, chosen: set[dg.AssetKey], days: Sequence[str]
+) -> dict[str, list[str]]:
+    """Day -> what an asset is made of, is not selected, and was not materialised on that day."""
+    missing: dict[str, list[str]] = {day: [] for day in days}
+    for parent in sorted(graph.get(key).parent_keys - chosen):
+        node = graph.get(parent)
+        if node.is_materializable and isinstance(node.partitions_def, dg.TimeWindowPartitionsDefinition):
+            done = instance.get_materialized_partitions(parent)
+            for day in missing.keys() - done:
+                missing[day].append(parent.to_user_string())
+    return missing
 
 
 def _judge(
@@ -107,6 +123,7 @@ def _judge(
     key: dg.AssetKey,
     day: str,
     judged: Mapping[dg.AssetKey, Mapping[str, Judged]],
+    outside: Sequence[str],
     *,
     done: bool,
     rule: Rule | None,
@@ -122,6 +139,8 @@ def _judge(
     lacking = sorted(one.to_user_string() for one, found in parents.items() if found.outcome == "impossible")
     if lacking and not (special is not None and special.settled):
         return Judged("impossible", f"{', '.join(lacking)} of the day is not there and cannot be made")
+    if outside and not (special is not None and special.settled):
+        return Judged("try", f"{', '.join(outside)} of the day is not there, and not selected")
     if special is not None and special.why:
         return special
     if not done:

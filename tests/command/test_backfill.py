@@ -122,6 +122,13 @@ def test_what_is_made_of_a_day_that_cannot_be_made_cannot_be_made(instance: dg.D
     assert [found[CURRENT][day][0] for day in DAYS] == ["impossible", "make", "make", "make"]
 
 
+def test_what_is_not_selected_and_not_there_is_said(instance: dg.DagsterInstance) -> None:
+    note(instance, DAYS[3], SNAPSHOT, "archive/shop/main/Products")
+    found = preview(FEATURES)[FEATURES]
+    assert [found[day][0] for day in DAYS] == ["try", "try", "try", "make"]
+    assert found[DAYS[0]][1].endswith(f"{SNAPSHOT} of the day is not there, and not selected")
+
+
 def test_jobs_say_what_they_cost_and_what_is_taken_up(instance: dg.DagsterInstance, control: ControlDatabase) -> None:
     job = control.ledger.open_job(
         asset=JOB,
@@ -136,6 +143,8 @@ def test_jobs_say_what_they_cost_and_what_is_taken_up(instance: dg.DagsterInstan
     control.ledger.record_ended(job.submission_key, RemoteStatus("succeeded", "TERMINATED/SUCCESS"))
     note(instance, DAYS[0], JOB, SCORES)
     note(instance, DAYS[1], JOB)
+    for day in DAYS:
+        note(instance, day, "ml/scoring_input/sales_forecast", "archive/shop/main/Feedback")
     found = preview(f'key:"{JOB}" or key:"{SCORES}" or key:"ml/text_scores/feedback_sentiment_job"')
     assert [found[SCORES][day][0] for day in DAYS] == ["there", "make", "make", "make"]
     assert [found[JOB][day][0] for day in DAYS] == ["there", "again", "make", "make"]
