@@ -95,6 +95,8 @@ ELSEWHERE: Sequence[tuple[str, Check, str]] = (
         names_files,
         "no engine and no cluster here: tests/production runs what is in them",
     ),
+    (r"adfml jobs ", takes_options(load_adfml), "needs jobs at a service: tests/command"),
+    (r"adfml (backfill|tables|init) ", takes_options(load_adfml), "needs the whole shop, or writes: tests/command"),
     (r"curl --json .*/_local/faults", is_fault, "the local cloud's tests order each kind"),
 )
 
