@@ -76,7 +76,14 @@ class Site:
 
 
 @pytest.fixture
-def site(lake: Lake, control: ControlDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(lake: Lake, control: ControlDatabase, tmp_path: Path) -> Iterator[Site]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Site(lake, control, instance, tmp_path)
+
+
+@pytest.fixture
+def home_site(lake: Lake, control: ControlDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """With Dagster's records in DAGSTER_HOME, where the command and other processes find them."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(home))

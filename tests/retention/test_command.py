@@ -30,6 +30,11 @@ OLD = f"{utc_now() - timedelta(days=60):%Y-%m-%d}"
 
 
 @pytest.fixture
+def site(home_site: Site) -> Site:
+    return home_site
+
+
+@pytest.fixture
 def rules(tmp_path: Path) -> Path:
     file = tmp_path / "retention.yaml"
     file.write_text(RULES)

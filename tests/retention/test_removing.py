@@ -115,7 +115,8 @@ def test_a_writer_that_commits_first_keeps_its_partition(site: Site) -> None:
 
 @pytest.mark.parametrize("step", range(1, 8) if count_kills() > 1 else (2, 4, 6))
 @repeat_kills()
-def test_killed_at_any_step_nothing_half_is_seen_and_the_next_run_ends_it(site: Site, step: int, kill: int) -> None:
+def test_killed_anywhere_nothing_half_is_seen_and_the_next_run_ends_it(home_site: Site, step: int, kill: int) -> None:
+    site = home_site
     site.scores(OLD, NEW)
     assert start(step).wait(120) == -signal.SIGKILL
     seen = read_manifest(site.lake, FOLDER)
