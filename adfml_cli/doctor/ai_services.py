@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from adfml_cli.doctor.declared import Declared
 
 OPENAI, LANGUAGE = "openai", "language"
-_SECONDS = 10.0
 _RECENT = timedelta(days=7)
 
 
@@ -43,7 +42,7 @@ def check_openai(secret: str | None, deployments: list[str], step: Step) -> Iter
 
     notes, address = Notes(OPENAI), OPENAI_ENDPOINT.read()
     step(f"listing batches at {address}")
-    account = OpenAIAccount(secret, _SECONDS)
+    account = OpenAIAccount(secret, step.request_seconds)
     batches = list(account.list_since(utc_now() - _RECENT, max_pages=1))
     by = f"Key Vault secret {account.key_secret}" if account.key_secret else "the key" if _has_key() else "the identity"
     yield notes.ok(f"deployment {join_names(deployments)}", f"{address} takes {by} and lists its batches.")
@@ -83,7 +82,7 @@ def check_language(secret: str | None, api_version: str | None, step: Step) -> I
     from resources.language import Language
 
     notes = Notes(LANGUAGE)
-    client = Language(request_timeout_seconds=_SECONDS, retry_seconds=4.0)
+    client = Language(request_timeout_seconds=step.request_seconds, retry_seconds=4.0)
     with client.open_session(secret=secret, api_version=api_version) as session:
         step(f"asking {session.address}")
         session.require_access()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from resources.azure_ml_workspace import EndpointFacts, EndpointKind
 
 BATCH, ONLINE = "azure_ml_batch", "azure_ml_online"
-_SECONDS = 15
 _GOOD = "succeeded"
 
 
@@ -52,11 +51,11 @@ def check_batch(what: str, engine: BatchEndpoint, step: Step) -> Iterator[Findin
     from resources.settings import AZURE_ML_WORKSPACE
 
     notes, subject = Notes(BATCH), f"endpoint {engine.endpoint}"
-    client = AzureMlBatch(request_timeout_seconds=_SECONDS, retry_seconds=4)
+    client = AzureMlBatch(request_timeout_seconds=step.request_seconds, retry_seconds=4)
     if engine.scoring_uri:
         address = check_scoring_uri(engine.scoring_uri)
         step(f"listing jobs at {address}")
-        yield _list_jobs(client, notes, subject, address)
+        yield _list_jobs(client, notes, subject, address, step)
         if not AZURE_ML_WORKSPACE.read_given():
             yield notes.warning(
                 subject,
@@ -67,11 +66,11 @@ def check_batch(what: str, engine: BatchEndpoint, step: Step) -> Iterator[Findin
     yield from _check_deployments(notes, subject, what, engine.endpoint, "batch", engine.deployment, step)
 
 
-def _list_jobs(client: AzureMlBatch, notes: Notes, subject: str, address: str) -> Finding:
+def _list_jobs(client: AzureMlBatch, notes: Notes, subject: str, address: str, step: Step) -> Finding:
     from resources.azure_ml_calls import NoSuchThing
 
     try:
-        client.calls.get(address, time.monotonic() + _SECONDS)
+        client.calls.get(address, time.monotonic() + step.request_seconds)
     except NoSuchThing as error:
         return notes.warning(
             subject, f"{address} answers, and gives no list of jobs: {error.reason}.", "Check the engine's scoring_uri."
@@ -92,15 +91,15 @@ def check_online(what: str, engine: OnlineEndpoint, step: Step) -> Iterator[Find
         yield from _check_deployments(notes, subject, what, engine.endpoint, "online", engine.deployment, step)
         return
     step(f"calling {engine.scoring_uri}")
-    yield _call(notes, subject, str(engine.scoring_uri))
+    yield _call(notes, subject, str(engine.scoring_uri), step)
 
 
-def _call(notes: Notes, subject: str, address: str) -> Finding:
+def _call(notes: Notes, subject: str, address: str, step: Step) -> Finding:
     """Whether anything answers there; asked without key and without rows, so that nothing is scored."""
     import httpx
 
     try:
-        status = httpx.get(address, timeout=_SECONDS).status_code
+        status = httpx.get(address, timeout=step.request_seconds).status_code
     except httpx.HTTPError as error:
         return notes.failed(
             subject, f"{address} does not answer: {type(error).__name__} {error}.", "Check the engine's scoring_uri."
@@ -118,8 +117,8 @@ def _check_deployments(
     from resources.azure_ml_workspace import AzureMlWorkspace
 
     step(f"asking the workspace for {kind} endpoint {endpoint}")
-    workspace = AzureMlWorkspace(timeout_seconds=_SECONDS, retry_seconds=0)
-    facts = workspace.read_endpoint(endpoint, kind, time.monotonic() + _SECONDS)
+    workspace = AzureMlWorkspace(timeout_seconds=step.request_seconds, retry_seconds=0)
+    facts = workspace.read_endpoint(endpoint, kind, time.monotonic() + step.request_seconds)
     yield judge_endpoint(notes, subject, what, facts, deployment)
 
 

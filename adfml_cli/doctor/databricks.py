@@ -19,7 +19,6 @@ _NOTES = Notes(CHECK)
 def build_probes(declared: Declared) -> Iterator[Probe]:
     """One for the sign-in, one for each job, one for each model of Unity Catalog."""
     from adfml_assets.components import TrainedModel
-    from resources.databricks import Databricks
     from resources.unity_catalog import is_unity_name
 
     jobs: dict[str, str] = {}
@@ -28,16 +27,21 @@ def build_probes(declared: Declared) -> Iterator[Probe]:
     if not jobs:
         yield Probe(CHECK, "Databricks", lambda _: iter([_NOTES.unused("Databricks", "Nothing declared runs there.")]))
         return
-    client = Databricks(request_timeout_seconds=15, retry_seconds=4)
-    yield Probe(CHECK, "sign-in", lambda step: check_sign_in(client, step))
+    yield Probe(CHECK, "sign-in", check_sign_in)
     for job, what in jobs.items():
-        yield Probe(CHECK, f"job {job}", lambda step, job=job, what=what: check_job(client, job, what, step))  # type: ignore[misc]
+        yield Probe(CHECK, f"job {job}", lambda step, job=job, what=what: check_job(job, what, step))  # type: ignore[misc]
     models = {one.registered_model for _, one in declared.of(TrainedModel) if is_unity_name(one.registered_model)}
     for name in sorted(models):
-        yield Probe(CHECK, name, lambda step, name=name: check_model(client, name, step))  # type: ignore[misc]
+        yield Probe(CHECK, name, lambda step, name=name: check_model(name, step))  # type: ignore[misc]
 
 
-def check_sign_in(client: Databricks, step: Step) -> Iterator[Finding]:
+def _open_client(step: Step) -> Databricks:
+    from resources.databricks import Databricks
+
+    return Databricks(request_timeout_seconds=step.request_seconds, retry_seconds=4)
+
+
+def check_sign_in(step: Step) -> Iterator[Finding]:
     """Who the workspace takes this process for."""
     from resources.databricks_access import read_user
     from resources.settings import DATABRICKS_HOST, DATABRICKS_TOKEN
@@ -45,16 +49,17 @@ def check_sign_in(client: Databricks, step: Step) -> Iterator[Finding]:
     host = DATABRICKS_HOST.read()
     step(f"signing in to {host}")
     by = "a personal access token" if DATABRICKS_TOKEN.read() else "the Azure identity"
-    user = read_user(client)
+    user = read_user(_open_client(step))
     yield _NOTES.ok("sign-in", f"{host}, signed in to as {user.name} by {by}.")
 
 
-def check_job(client: Databricks, job: str, what: str, step: Step) -> Iterator[Finding]:
+def check_job(job: str, what: str, step: Step) -> Iterator[Finding]:
     """Whether a job is there, and may be run."""
     from resources.databricks_access import RUNNING_LEVELS, read_levels, read_user
 
     subject = f"job {job}"
     step(f"looking for job {job}, which {what} runs")
+    client = _open_client(step)
     job_id = client.find_job_id(job)
     step(f"reading who may run job {job}")
     user = read_user(client)
@@ -76,12 +81,12 @@ def check_job(client: Databricks, job: str, what: str, step: Step) -> Iterator[F
         )
 
 
-def check_model(client: Databricks, name: str, step: Step) -> Iterator[Finding]:
+def check_model(name: str, step: Step) -> Iterator[Finding]:
     """Whether Unity Catalog has the model that the training registers."""
     from resources.databricks_access import find_registered_model
 
     step(f"asking Unity Catalog for {name}")
-    if find_registered_model(client, name):
+    if find_registered_model(_open_client(step), name):
         yield _NOTES.ok(name, "Is registered in Unity Catalog, and may be seen.")
         return
     catalog, schema, _ = name.split(".")

@@ -57,6 +57,8 @@ CHECKS = (
 """The names that `--only` takes, in the order of the report."""
 
 _LOAD_SECONDS = 60.0
+_NEED_DEFINITIONS = frozenset({DEFINITIONS, daemons.SENSORS, daemons.SCHEDULES, daemons.POOLS})
+_NEED_DAGSTER = frozenset({DAGSTER, daemons.DAEMONS}) | _NEED_DEFINITIONS - {DEFINITIONS}
 Load = Callable[[], "dg.RepositoryDefinition"]
 
 
@@ -83,9 +85,9 @@ def examine(folder: Path, load: Load, *, only: Sequence[str] = (), limit_seconds
     require_names(only)
     began = time.monotonic()
     wanted = set(only or CHECKS)
-    loaded = _Loaded(folder, load)
+    loaded = _Loaded(folder, load if wanted & _NEED_DEFINITIONS else None)
     home = Home()
-    first = [*loaded.build_probes(), *home.build_probes()]
+    first = [*loaded.build_probes(), *(home.build_probes() if wanted & _NEED_DAGSTER else ())]
     before = run_probes(first, limit_seconds=limit_seconds)
     rest = [probe for probe in _build_rest(loaded, home) if probe.check in wanted]
     _import_clients({probe.check for probe in rest}, loaded.declared)
@@ -111,9 +113,9 @@ def require_names(only: Sequence[str]) -> None:
 
 
 class _Loaded:
-    """What is declared, and the definitions that Dagster makes of it; filled by its probe."""
+    """What is declared, and, where `load` is given, the definitions that Dagster makes of it; filled by its probe."""
 
-    def __init__(self, folder: Path, load: Load) -> None:
+    def __init__(self, folder: Path, load: Load | None) -> None:
         self._folder = folder
         self._load = load
         self.declared = Declared()
@@ -128,6 +130,8 @@ class _Loaded:
         step(f"reading the declarations in {self._folder}")
         self.declared, mistakes = read_declarations(self._folder)
         yield from mistakes
+        if self._load is None:
+            return
         step("loading the definitions, which imports the modules that declarations name")
         try:
             self.repository = self._load()

@@ -51,10 +51,11 @@ def check_root(step: Step) -> Iterator[Finding]:
             "Nothing, on a new deployment; otherwise check the path in ADFML_LAKE.",
         )
         return
-    yield _judge_room(address.folder, shutil.disk_usage(address.folder))
+    yield judge_room(address.folder, shutil.disk_usage(address.folder))
 
 
-def _judge_room(folder: Path, usage: tuple[int, int, int]) -> Finding:
+def judge_room(folder: Path, usage: tuple[int, int, int]) -> Finding:
+    """Whether the lake's disk has room: total, used and free bytes, as shutil.disk_usage has them."""
     total, _, free = usage
     room = f"{free / 1e9:,.1f} GB of {total / 1e9:,.1f} GB are free on the disk of {folder}."
     advice = "Make room, or move the lake: a partition that does not fit is not written."

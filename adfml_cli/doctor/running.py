@@ -13,10 +13,23 @@ from adfml_cli.doctor.findings import Finding, Notes
 CONCURRENCY = 8
 LIMIT_SECONDS = 20.0
 
-Step = Callable[[str], None]
-"""Says what a probe is about to do: what is told of one that hangs."""
-
 _DONE = None
+
+
+class Step:
+    """Says what a probe is about to do: what is told of one that hangs.
+
+    Attributes:
+        request_seconds: how long one request of the probe may take, so that its own error comes before its limit.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self.request_seconds = max(1, int(limit_seconds * 0.75))
+        self.doing = ""
+
+    def __call__(self, doing: str) -> None:
+        """From now on it does this."""
+        self.doing = doing
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class _Started:
     index: int
     stop_at: float
     began: float
-    doing: str = ""
+    step: Step
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -92,15 +105,12 @@ def run_probes(
 
 
 def _start(probe: Probe, index: int, answers: queue.Queue[tuple[int, Finding | None]], limit: float) -> _Started:
-    now = time.monotonic()
-    started = _Started(probe, index, now + (probe.limit_seconds or limit), now)
-
-    def note(doing: str) -> None:
-        started.doing = doing
+    now, seconds = time.monotonic(), probe.limit_seconds or limit
+    started = _Started(probe, index, now + seconds, now, Step(seconds))
 
     def work() -> None:
         try:
-            for finding in probe.run(note):
+            for finding in probe.run(started.step):
                 answers.put((index, finding))
         except Exception as error:
             answers.put((index, Notes(probe.check).error(probe.subject, error)))
@@ -118,7 +128,7 @@ def _list_overdue(running: dict[int, _Started]) -> list[_Started]:
 
 def _give_up(one: _Started) -> Finding:
     seconds = time.monotonic() - one.began
-    doing = f" while {one.doing}" if one.doing else ""
+    doing = f" while {one.step.doing}" if one.step.doing else ""
     finding = Notes(one.probe.check).failed(
         one.probe.subject,
         f"No answer within {seconds:.0f} s{doing}.",
