@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from adfml_cli.doctor.findings import Finding, Notes, join_names
-from adfml_cli.doctor.privileges import Login, find_missing, may_create, quote_table, read_login
+from adfml_cli.doctor.identity import judge_skew
+from adfml_cli.doctor.privileges import FILES, Login, find_missing, may_create, quote_table, read_clock, read_login
 from adfml_cli.doctor.running import Probe, Step
 from adfml_cli.doctor.table_uses import DatabaseUse, TableUse, list_database_uses
 
@@ -42,6 +44,9 @@ def check_database(use: DatabaseUse, step: Step) -> Iterator[Finding]:
     with open_connection(engine, use.database, setting) as connection:
         login = read_login(connection)
         yield _NOTES.ok(use.database, f"{login.server} at {describe_address(engine)}, signed in as {login.name}.")
+        if (clock := read_clock(connection)) is not None:
+            skew = judge_skew(_NOTES, f"clock of {use.database}", time.time() - clock.timestamp())
+            yield from [skew] if skew.status != "ok" else []
         known = _Known(connection)
         usable: dict[str, list[str]] = {}
         for table in use.tables:
@@ -100,7 +105,7 @@ def check_table(connection: Connection, known: _Known, database: str, use: Table
         table = quote_table(connection, use.schema, use.table)
         advice = (
             "Give the process the right to write the file and its folder."
-            if connection.dialect.name == "sqlite"
+            if connection.dialect.name in FILES
             else f"Let an administrator run: GRANT {', '.join(lacking)} ON {table} TO {login.name};"
         )
         what = f"{login.name} lacks {', '.join(lacking)} on it; the declaration ({use.by}) needs that."

@@ -14,6 +14,9 @@ _WHO = {
     "postgresql": "SELECT current_user, 'PostgreSQL ' || current_setting('server_version')",
     "mssql": "SELECT USER_NAME(), CONCAT('SQL Server ', CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60)))",
 }
+FILES = ("sqlite", "duckdb")
+"""Databases in a file of this machine: they have no logins."""
+
 _NOW = {"postgresql": "SELECT clock_timestamp()", "mssql": "SELECT SYSUTCDATETIME()"}
 
 
@@ -29,13 +32,15 @@ def read_login(connection: Connection) -> Login:
     """Who this connection is signed in as."""
     import sqlalchemy as sa
 
-    statement = _WHO.get(connection.dialect.name)
-    if statement is None:
-        import sqlite3
+    from adfml_cli.people import name_user
 
-        from adfml_cli.people import name_user
-
-        return Login(name_user(), f"SQLite {sqlite3.sqlite_version}")
+    match connection.dialect.name:
+        case "sqlite":
+            return Login(name_user(), f"SQLite {connection.execute(sa.text('SELECT sqlite_version()')).scalar_one()}")
+        case "duckdb":
+            return Login(name_user(), f"DuckDB {connection.execute(sa.text('SELECT version()')).scalar_one()}")
+        case other:
+            statement = _WHO[other]
     who, server = connection.execute(sa.text(statement)).one()
     return Login(str(who), str(server))
 
@@ -52,7 +57,7 @@ def read_clock(connection: Connection) -> datetime | None:
 
 
 def find_missing(connection: Connection, schema: str | None, table: str, wanted: Sequence[str]) -> list[str]:
-    """Which privileges on a table the login lacks, of SELECT, INSERT, UPDATE, DELETE; on SQLite the file's rights."""
+    """Which privileges on a table the login lacks, of SELECT, INSERT, UPDATE, DELETE; of a file its rights."""
     import sqlalchemy as sa
 
     match connection.dialect.name:
@@ -100,7 +105,7 @@ def _quote(connection: Connection, schema: str | None, table: str) -> str:
 
 
 def _is_writable(connection: Connection) -> bool:
-    """Whether SQLite may write its file, and its journal beside it."""
+    """Whether a database in a file may write it, and its journal beside it."""
     import os
     from pathlib import Path
 

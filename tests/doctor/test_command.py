@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,10 +79,16 @@ def test_a_shell_completes_the_checks() -> None:
 
 
 def test_a_service_that_hangs_does_not_hold_up_the_end_of_the_process(site: Site) -> None:
-    site.order(kind="delay", path="/openai/*", seconds=3600, times=None)
-    script = [sys.executable, "-m", "adfml_cli", "doctor", "--only", "openai", "--timeout", "1", "--json"]
-    with site.running():
-        done = subprocess.run(script, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True, timeout=120)
+    right = site.settings["ADFML_CONTROL_URL"]
+    script = [sys.executable, "-m", "adfml_cli", "doctor", "--only", "control", "--timeout", "1", "--json"]
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        address = f"postgresql+psycopg://adfml@127.0.0.1:{silent.getsockname()[1]}/adfml"
+        site.settings["ADFML_CONTROL_URL"] = address
+        with site.running():
+            done = subprocess.run(
+                script, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True, timeout=120
+            )
+    site.settings["ADFML_CONTROL_URL"] = right
     found = json.loads(done.stdout)
     assert (done.returncode, found["status"]) == (1, "failed")
-    assert "No answer within 1 s while listing batches at" in found["findings"][0]["found"]
+    assert "No answer within 1 s while connecting to" in found["findings"][0]["found"]
