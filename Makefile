@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
 
-.PHONY: demo ui test check format soak bench bench-archive bench-features bench-remote bench-writeback java clean
+.PHONY: demo ui test check format soak bench bench-archive bench-features bench-remote bench-writeback java browser screenshots clean
 
 # The whole workflow on this machine; DATA=file.parquet runs it over real invoices, CUSTOMERS=n sizes the sample.
 demo: $(VENV)/ready
@@ -16,7 +16,7 @@ ui: $(VENV)/ready
 	$(BIN)/python -m demo ui $(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT))
 
 # Formatting, types, definitions, and all tests.
-test: check $(VENV)/azurite/ready java
+test: check $(VENV)/azurite/ready java browser
 	$(BIN)/python -m pytest
 
 check: $(VENV)/ready
@@ -85,6 +85,17 @@ java:
 	  echo "Spark needs Java 17: installing openjdk-17-jre-headless"; \
 	  run=; [ "$$(id -u)" = 0 ] || run=sudo; \
 	  $$run apt-get update -qq && $$run apt-get install -y -qq openjdk-17-jre-headless > /dev/null; }
+
+# Dagster's UI is tested in a real browser.
+browser:
+	@command -v chromium > /dev/null || { \
+	  echo "The tests of the UI need Chromium: installing Debian's package"; \
+	  run=; [ "$$(id -u)" = 0 ] || run=sudo; \
+	  $$run apt-get update -qq && $$run apt-get install -y -qq chromium > /dev/null; }
+
+# The pictures in docs/, from Dagster's UI on the last demo: `make demo` first.
+screenshots: $(VENV)/ready browser
+	$(BIN)/python -m demo.screenshots
 
 $(VENV)/bench-ready: $(VENV)/ready
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"

@@ -33,6 +33,9 @@ def run(
         int, typer.Option(min=50, help="Customers of the sample shop; of fewer than 300 the gate may refuse the model.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the sample shop.")] = 7,
+    earlier_days: Annotated[
+        int, typer.Option(min=0, max=30, help="Days before today that were archived already; of a new demo only.")
+    ] = 4,
 ) -> None:
     """Archive, features, training, scoring and write-back of a shop, through Dagster's daemon and the local cloud."""
     from adfml_cli.errors import WorkflowFailed
@@ -41,7 +44,7 @@ def run(
     _stop_cleanly_on_termination()
     try:
         home = find_home(data, customers, seed)
-        home.prepare()
+        home.prepare(earlier_days)
         remember_home(home)
         _load_shop(home, data, customers, seed)
         agrees = _run_graph(home)
@@ -108,12 +111,14 @@ def _load_shop(home: DemoHome, data: Path | None, customers: int, seed: int) -> 
 def _run_graph(home: DemoHome) -> bool:
     import dagster as dg
 
+    from demo.earlier_days import archive_earlier_days
     from demo.summary import show_summary
     from demo.workflow_run import run_groups, run_workflow
 
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     _say("Local cloud and Dagster's daemon ...")
     with run_services(home) as services, dg.DagsterInstance.get() as instance:
+        archive_earlier_days(instance, home, _say)
         for mode in ("train", "score"):
             _say(f"PL_EndToEnd_ML_Workflow, mode {mode}, {day}")
             run_workflow(instance, mode, day, VERSION, _say, services.require_alive)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -51,17 +51,25 @@ class DemoHome:
         return self.folder / "logs"
 
     @property
+    def first_day(self) -> str:
+        """The first day of the daily partitions."""
+        return self._first_day.read_text()
+
+    @property
     def _first_day(self) -> Path:
-        # Partitions begin with the demo: before it there is nothing to archive.
         return self.folder / "first_day"
 
-    def prepare(self) -> None:
-        """Make the folders and put the project's dagster.yaml into DAGSTER_HOME."""
+    def prepare(self, earlier_days: int = 0) -> None:
+        """Make the folders and put the project's dagster.yaml into DAGSTER_HOME.
+
+        Args:
+            earlier_days: how many days before today the partitions begin, where this is the demo's first run.
+        """
         for folder in (self.lake, self.dagster, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROJECT / "dagster.yaml", self.dagster / "dagster.yaml")
         if not self._first_day.is_file():
-            self._first_day.write_text(datetime.now(UTC).strftime("%Y-%m-%d"))
+            self._first_day.write_text(f"{datetime.now(UTC) - timedelta(days=earlier_days):%Y-%m-%d}")
 
     def environment(self) -> dict[str, str]:
         """The settings of this demo, without the local cloud's."""
@@ -71,7 +79,7 @@ class DemoHome:
             "DAGSTER_HOME": str(self.dagster),
             "ADFML_SHOP_URL": f"sqlite:///{self.shop}",
             "ADFML_LAKE": str(self.lake),
-            "ADFML_FIRST_DAY": self._first_day.read_text(),
+            "ADFML_FIRST_DAY": self.first_day,
             "ADFML_CONTROL_URL": f"sqlite:///{self.control}",
             # A path of this machine, or a token, of somebody's own setting would send the demo elsewhere.
             **dict.fromkeys(secrets, ""),
