@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resources.databricks import translate_error
-from resources.errors import NotFound
+from resources.errors import NotFound, Refused
+from resources.settings import DATABRICKS_RESOURCE_ID, DATABRICKS_TOKEN
 
 if TYPE_CHECKING:
     from resources.databricks import Databricks
 
+SIGN_IN = "Databricks' sign-in"
 RUNNING_LEVELS = frozenset({"CAN_MANAGE_RUN", "CAN_MANAGE", "IS_OWNER"})
 """Permissions on a job that let one run it (Databricks, "Job ACLs")."""
 
@@ -27,10 +29,23 @@ def read_user(databricks: Databricks) -> WorkspaceUser:
     """Who the workspace takes the identity or token for.
 
     Raises:
-        SettingMissing: ADFML_DATABRICKS_HOST. Refused, Unreachable: the workspace's word.
+        SettingMissing: ADFML_DATABRICKS_HOST. Refused: of the service `SIGN_IN` where the workspace does not take the
+            token. Unreachable: it does not answer.
     """
+    from databricks.sdk import errors
+
     try:
         me = databricks.client.current_user.me()
+    except (errors.Unauthenticated, errors.PermissionDenied) as error:
+        token = DATABRICKS_TOKEN
+        check = (
+            f"that the token in {token.name} (or {token.secret_name}) is of this workspace and has not ended"
+            if token.read()
+            else f"that the identity is a user of the workspace, or set {DATABRICKS_RESOURCE_ID.name}"
+        )
+        # What the SDK adds to it is its configuration.
+        reason = str(error).partition(" Config: ")[0]
+        raise Refused(SIGN_IN, str(databricks.client.config.host), reason, check) from None
     except Exception as error:
         raise translate_error(error, None) from None
     return WorkspaceUser(str(me.user_name or me.id), frozenset(str(group.display) for group in me.groups or ()))

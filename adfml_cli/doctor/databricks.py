@@ -11,6 +11,7 @@ from adfml_cli.doctor.running import Probe, Step
 if TYPE_CHECKING:
     from adfml_cli.doctor.declared import Declared
     from resources.databricks import Databricks
+    from resources.databricks_access import WorkspaceUser
 
 CHECK = "databricks"
 _NOTES = Notes(CHECK)
@@ -41,6 +42,23 @@ def _open_client(step: Step) -> Databricks:
     return Databricks(request_timeout_seconds=step.request_seconds, retry_seconds=4)
 
 
+def _sign_in(client: Databricks) -> WorkspaceUser | None:
+    """Who is signed in; None: the workspace does not take the sign-in, which its own probe tells."""
+    from resources.databricks_access import SIGN_IN, read_user
+    from resources.errors import Refused
+
+    try:
+        return read_user(client)
+    except Refused as error:
+        if error.service != SIGN_IN:
+            raise
+        return None
+
+
+def _build_unknown(subject: str) -> Finding:
+    return _NOTES.failed(subject, "Was not looked for: the workspace does not take the sign-in.", "See sign-in.")
+
+
 def check_sign_in(step: Step) -> Iterator[Finding]:
     """Who the workspace takes this process for."""
     from resources.databricks_access import read_user
@@ -55,14 +73,17 @@ def check_sign_in(step: Step) -> Iterator[Finding]:
 
 def check_job(job: str, what: str, step: Step) -> Iterator[Finding]:
     """Whether a job is there, and may be run."""
-    from resources.databricks_access import RUNNING_LEVELS, read_levels, read_user
+    from resources.databricks_access import RUNNING_LEVELS, read_levels
 
     subject = f"job {job}"
     step(f"looking for job {job}, which {what} runs")
     client = _open_client(step)
+    user = _sign_in(client)
+    if user is None:
+        yield _build_unknown(subject)
+        return
     job_id = client.find_job_id(job)
     step(f"reading who may run job {job}")
-    user = read_user(client)
     levels = read_levels(client, job_id, user)
     if levels is None:
         yield _NOTES.warning(
@@ -86,7 +107,11 @@ def check_model(name: str, step: Step) -> Iterator[Finding]:
     from resources.databricks_access import find_registered_model
 
     step(f"asking Unity Catalog for {name}")
-    if find_registered_model(_open_client(step), name):
+    client = _open_client(step)
+    if _sign_in(client) is None:
+        yield _build_unknown(name)
+        return
+    if find_registered_model(client, name):
         yield _NOTES.ok(name, "Is registered in Unity Catalog, and may be seen.")
         return
     catalog, schema, _ = name.split(".")

@@ -174,7 +174,9 @@ def _import_clients(checks: set[str], declared: Declared) -> None:
         azure_ml.BATCH: ("azure.ai.ml",) if declared.batch_endpoints else (),
         azure_ml.ONLINE: ("azure.ai.ml",) if declared.online_endpoints else (),
         ai_services.OPENAI: ("openai",) if declared.openai else (),
-        lake.CHECK: ("obstore",),
+        control.CHECK: ("sqlalchemy", "resources.control", "resources.migrations.history"),
+        databases.CHECK: ("sqlalchemy", "resources.database"),
+        lake.CHECK: ("obstore", "resources.lake"),
         identity.CHECK: ("azure.identity",),
         secrets.CHECK: ("azure.keyvault.secrets",) if secrets.list_named_secrets(declared) else (),
     }

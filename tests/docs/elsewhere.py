@@ -97,6 +97,7 @@ ELSEWHERE: Sequence[tuple[str, Check, str]] = (
     ),
     (r"adfml jobs ", takes_options(load_adfml), "needs jobs at a service: tests/command"),
     (r"adfml (backfill|tables|init) ", takes_options(load_adfml), "needs the whole shop, or writes: tests/command"),
+    (r"adfml doctor", takes_options(load_adfml), "needs a daemon: tests/doctor, tests/daemon/test_doctor.py"),
     (r"curl --json .*/_local/faults", is_fault, "the local cloud's tests order each kind"),
 )
 

@@ -11,7 +11,7 @@ from tests.doctor.conftest import Seen, Site
 
 SECONDS = 6.0
 FAULTS = {
-    "a token that is refused": ("databricks", "sign-in", "refused", "CAN MANAGE RUN"),
+    "a token that is refused": ("databricks", "sign-in", "refused", "the token in ADFML_DATABRICKS_TOKEN"),
     "a service that hangs": ("azure_ml_batch", "endpoint adfml-scoring", "No answer within|timed out", "firewall|up"),
     "another one that hangs": ("language", "Azure AI Language", "No answer within|timed out", "firewall|ENDPOINT"),
     "a service that is down": ("openai", "deployment gpt-4o-mini", "cannot be reached", "ADFML_OPENAI_ENDPOINT"),
