@@ -25,7 +25,7 @@ from benchmarks.in_database_methods import FEATURES, METHODS, MODEL, VERSION
 from benchmarks.measuring import Measured, print_table, run_apart
 from tests.postgresql_server import RunningPostgresql, connect, run_postgresql
 
-SERVERS, MODELS = ("sqlite", "postgresql"), ("linear", "trees")
+SERVERS, MODELS = ("sqlite", "duckdb", "postgresql"), ("linear", "trees")
 TITLES = {
     "inside": "adfml, engine in_database: compared, scored, written",
     "outside": "read as Arrow, scored by the Python model, written back",
@@ -90,6 +90,19 @@ def make_sqlite(path: Path, rows: int) -> None:
         connection.commit()
 
 
+def make_duckdb(path: Path, rows: int) -> None:
+    """The same in DuckDB."""
+    import duckdb
+    import pyarrow as pa
+
+    with duckdb.connect(path) as connection:
+        connection.execute(_TABLE)
+        columns = list(zip(*write_rows(rows), strict=True))
+        given = pa.table({f"c{number}": pa.array(values) for number, values in enumerate(columns)})
+        connection.register("given", given)
+        connection.execute('INSERT INTO "Waiting" FROM given')
+
+
 def make_template(server: RunningPostgresql, name: str, rows: int) -> None:
     """The same as a database that others are copied from."""
     server.execute(f"CREATE DATABASE {name}")
@@ -104,11 +117,11 @@ def make_template(server: RunningPostgresql, name: str, rows: int) -> None:
 @contextmanager
 def open_copy(kind: str, folder: Path, server: RunningPostgresql, template: str) -> Iterator[str]:
     """The URL of a database of rows that wait, for one measurement."""
-    if kind == "sqlite":
-        path = folder / f"{template}-copy.sqlite"
-        shutil.copyfile(folder / f"{template}.sqlite", path)
+    if kind != "postgresql":
+        path = folder / f"{template}-copy.{kind}"
+        shutil.copyfile(folder / f"{template}.{kind}", path)
         try:
-            yield f"sqlite:///{path}"
+            yield f"{kind}:///{path}"
         finally:
             path.unlink()
         return
@@ -180,6 +193,8 @@ def main() -> None:
         for name, rows in (("large", options.rows), ("warm", WARM_ROWS)):
             if "sqlite" in kinds:
                 make_sqlite(folder / f"{name}.sqlite", rows)
+            if "duckdb" in kinds:
+                make_duckdb(folder / f"{name}.duckdb", rows)
             if "postgresql" in kinds:
                 make_template(server, name, rows)
         for kind in kinds:

@@ -116,7 +116,7 @@ def main() -> None:
     started, method, folder, url, warm_url = sys.argv[1:]
     os.environ["ADFML_LAKE"] = folder
     os.environ["ADFML_CONTROL_URL"] = f"sqlite:///{Path(folder).parent}/control.sqlite"
-    schema = "main" if url.startswith("sqlite") else "public"
+    schema = "public" if url.startswith("postgresql") else "main"
 
     def run(address: str) -> dict[str, Any]:
         os.environ["ADFML_SHOP_URL"] = address

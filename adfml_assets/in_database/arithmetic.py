@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from adfml_assets.in_database.columns import Column, Query
+from adfml_assets.in_database.columns import TAME, Column, Query
 from adfml_assets.in_database.sql import LARGEST, LN, Name, Piece, Sql, add_up, any_of, build, build_case, join
 
 _ONE_FOR_SIGMOID = 40.0  # 1 + exp(-x) is 1 from 37 on
@@ -38,16 +38,19 @@ def find_bounds(factor: float, divides: bool = False) -> tuple[float, float]:
     return find_largest(lambda one: compute(one) <= LARGEST), find_largest(lambda one: compute(one) == 0)
 
 
-def scale(value: Piece, operator: Literal["*", "/"], constant: float) -> tuple[Sql, Sql | None]:
+def scale(value: Piece, operator: Literal["*", "/"], constant: float, most: float = math.inf) -> tuple[Sql, Sql | None]:
     """A product or quotient of an expression and a number that is not 0.
 
     Args:
         value: the expression; it may be repeated.
+        most: see `Column.most`, of the expression.
 
     Returns:
         The expression, and where it is infinite: there it is the largest number of its sign. None: nowhere.
     """
     plain = build(value, f" {operator} ", constant)
+    if multiply(most, operator, constant) <= TAME:
+        return plain, None
     last_finite, last_zero = find_bounds(constant, operator == "/")
     if last_finite < LARGEST:
         edge = math.copysign(LARGEST, constant)
@@ -62,11 +65,21 @@ def scale(value: Piece, operator: Literal["*", "/"], constant: float) -> tuple[S
     return plain, None
 
 
+def multiply(most: float, operator: Literal["*", "/"], constant: float) -> float:
+    """How large a product or quotient can be; infinity where it may be infinite, or nothing is known."""
+    size = abs(constant)
+    return most * size if operator == "*" else most / size
+
+
 def add_products(query: Query, columns: Sequence[Column], factors: Sequence[float], offset: float) -> Column:
     """The sum of columns times factors, and an offset; NULL where a column is.
 
     It is computed smaller by a power of two, which changes no digit, so that no sum on the way is too large.
     """
+    largest = abs(offset) + sum(column.most * abs(factor) for column, factor in zip(columns, factors, strict=True))
+    if query.most < math.inf and largest <= TAME:
+        plain = [build(column.name, " * ", factor) for column, factor in zip(columns, factors, strict=True)]
+        return Column(query.define(add_up([*plain, offset])), most=largest)
     smaller = 2.0 ** -math.ceil(math.log2(len(columns) + 1))
     terms: list[Piece] = []
     above: list[Piece] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +14,12 @@ Kind = Literal["number", "text"]
 
 OVERFLOWS_FLOAT32 = 3.4028235677973366e38
 """The smallest float64 that is infinity as a float32: scikit-learn refuses a row with it where it uses float32."""
+
+TAME = 1e37
+"""What is not larger is finite as a float32, too."""
+
+USUAL = 2.0**53
+"""Numbers up to it are of usual size: whole ones are exact as float64."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +41,20 @@ class Column:
         name: the query's column with it.
         kind: number (float64) or text.
         infinite: where it is infinity in Python; the column then has the largest number of that sign. None: nowhere.
-        tame: a whole number or a fraction of moderate size, never NULL, as encoders make it: no need to look at it.
+        most: it is never NULL, and never larger than this, or smaller than its negative; infinity: nothing is known.
         sparse: of a sparse matrix in Python, in which classical trees take no missing values.
     """
 
     name: Name
     kind: Kind = "number"
     infinite: Sql | None = None
-    tame: bool = False
+    most: float = math.inf
     sparse: bool = False
+
+    @property
+    def tame(self) -> bool:
+        """Whether there is no need to look at it: it is there, and of moderate size."""
+        return self.most <= TAME
 
 
 Input = Feature | Column
@@ -54,6 +66,7 @@ class Query:
 
     Args:
         features: the model's features, which are columns of the table.
+        most: see `Column.most`, of the features that are read as numbers.
 
     Attributes:
         numbers, texts: column -> position of the feature it reads.
@@ -70,6 +83,7 @@ class Query:
     definitions: dict[Name, Sql] = field(default_factory=dict)
     refusals: list[Name] = field(default_factory=list)
     missing: dict[int, float | None] = field(default_factory=dict)
+    most: float = math.inf
 
     def define(self, *pieces: Piece) -> Name:
         """Make an expression a column, so that what uses it several times does not compute it several times."""
@@ -78,6 +92,10 @@ class Query:
         self.levels[name] = 1 + max((self.levels[used] for used in expression.names), default=0)
         self.definitions[name] = expression
         return name
+
+    def bound(self, column: Column) -> float:
+        """`Column.most` where all numbers are of usual size; else infinity: what is computed may become too small."""
+        return column.most if self.most < math.inf else math.inf
 
     def read_number(self, value: Input, where: str, finite: bool = True) -> Column:
         """A value as a number.
@@ -93,7 +111,7 @@ class Query:
             name = Name(f"f{value.position}")
             self.numbers[name] = value.position
             self.levels[name] = 0
-            return Column(name)
+            return Column(name, most=self.most)
         if value.kind != "number":
             raise CannotCompile("a text where a number is needed", where)
         if finite and value.infinite is not None:

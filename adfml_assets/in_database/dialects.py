@@ -35,6 +35,9 @@ class Dialect:
         random: orders rows at random.
         wrong_number, wrong_text: conditions under which a column holds another kind of value; "": its type says it.
         expression_size: columns and values in an expression at most; 0: no limit.
+        usual_number: a condition that holds where all of some numbers are there and of usual size, `{}` standing for
+            them with commas between, and another `{}` for that size; "": rows are not told apart.
+        usual_text: a condition that holds where a text is there and is one.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Dialect:
     wrong_number: str = ""
     wrong_text: str = ""
     expression_size: int = 0
+    usual_number: str = ""
+    usual_text: str = ""
 
     def render(self, sql: Sql) -> str:
         """The text of an expression."""
@@ -155,6 +160,9 @@ _SQLITE = Dialect(
     random="RANDOM()",
     wrong_number="TYPEOF({}) IN ('text', 'blob')",
     wrong_text="TYPEOF({}) IN ('integer', 'real', 'blob')",
+    # With one argument they would be aggregates. NULL comes out where one is; texts are larger than numbers.
+    usual_number="MIN({0}, 0) >= -{1} AND MAX({0}, 0) <= {1}",
+    usual_text="TYPEOF({}) = 'text'",
 )
 _POSTGRESQL = Dialect(
     name="postgresql",

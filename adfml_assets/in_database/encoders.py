@@ -27,7 +27,7 @@ def transform_one_hot(query: Query, where: str, step: Any, inputs: Sequence[Inpu
         for position, match in enumerate(matches):
             if position != drop:
                 encoded.append(
-                    Column(query.define(build_case([(match, 1.0)], 0.0)), tame=True, sparse=step.sparse_output)
+                    Column(query.define(build_case([(match, 1.0)], 0.0)), most=1.0, sparse=step.sparse_output)
                 )
     return encoded
 

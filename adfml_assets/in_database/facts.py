@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
-from adfml_assets.in_database.errors import CannotCompile
+from adfml_assets.in_database.opened_model import KINDS, compile_file, read_file
 from adfml_assets.in_database.platform import ModelKind, Platform, read_platform
-from adfml_assets.in_database.server_errors import CannotLoad
 from adfml_assets.training.trained import METADATA, read_metadata
 from resources.database import Databases, require_table
 from resources.lake import Lake
@@ -23,7 +22,6 @@ ModelClass = Literal["simple", "ensemble", "deep", "unknown"]
 MANY_ROWS = 1_000_000
 """Where small to medium data ends, in the patterns' table."""
 
-_KINDS: dict[str, ModelKind] = {".skops": "skops", ".onnx": "onnx", ".pkl": "pickle"}
 _CLASSES: tuple[tuple[ModelClass, tuple[str, ...]], ...] = (
     ("deep", ("mlp", "neural", "keras", "torch", "tensorflow", "lstm", "transformerencoder", "deep")),
     ("ensemble", ("boosting", "forest", "extratrees", "bagging", "stacking", "voting", "xgb", "lgbm", "lightgbm")),
@@ -98,18 +96,16 @@ def read_model_facts(lake: Lake, model: str, version: str, dialect: str, sha256:
     metadata = read_metadata(lake, model, version)
     folder = lake_layout.model_folder(model, version)
     name, features = str(metadata.get("model_file", "")), [str(one) for one in metadata.get("features", [])]
-    kind = _KINDS.get(PurePosixPath(name).suffix)
+    kind = KINDS.get(PurePosixPath(name).suffix)
     if kind is None or not features:
         raise WrongResult(f"{folder}/{METADATA}", "a model_file .skops, .onnx or .pkl, and features", repr(name))
-    try:
-        content = lake.read_bytes(f"{folder}/{name}")
-    except FileNotFoundError:
-        raise WrongResult(f"{folder}/{name}", "the model file", "no file") from None
+    content = read_file(lake, f"{folder}/{name}")
     cannot_compile = None
     if kind == "skops":
         recorded = sha256 or str(metadata.get("model_sha256", ""))
         trained_with = str((metadata.get("library_versions") or {}).get("scikit-learn", ""))
-        cannot_compile = _find_obstacle(content, f"{folder}/{name}", recorded, trained_with, features, dialect)
+        made = compile_file(content, f"{folder}/{name}", recorded, trained_with, features, dialect)
+        cannot_compile = made.obstacle
     trees = metadata.get("iterations")
     return ModelFacts(
         model,
@@ -121,24 +117,6 @@ def read_model_facts(lake: Lake, model: str, version: str, dialect: str, sha256:
         int(trees) if trees is not None else None,
         cannot_compile,
     )
-
-
-def _find_obstacle(
-    content: bytes, shown_as: str, sha256: str, trained_with: str, features: list[str], dialect: str
-) -> str | None:
-    """Why a model has no SQL; None: it has."""
-    from adfml_assets.in_database.compile import compile_model
-    from adfml_assets.in_database.estimators import load_estimator
-    from adfml_assets.in_database.query import quote_table, to_sql
-
-    try:
-        compiled = compile_model(load_estimator(content, shown_as, sha256, trained_with), features)
-        to_sql(compiled, dialect, quote_table(dialect, "t"))
-    except CannotCompile as error:
-        return f"{error.where}: {error.what} cannot be compiled to SQL"
-    except CannotLoad as error:
-        return f"{error.where} cannot be loaded: {error.reason}"
-    return None
 
 
 def read_table_facts(

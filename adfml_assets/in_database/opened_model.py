@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -74,10 +74,7 @@ def open_model(lake: Lake, control: ControlDatabase, chosen: ChosenVersion, dial
     if kind is None:
         raise WrongResult(f"{folder}/{METADATA}: model_file", f"a file {', '.join(KINDS)}", repr(name))
     path = f"{folder}/{name}"
-    try:
-        content = lake.read_bytes(path)
-    except FileNotFoundError:
-        raise WrongResult(path, "the model file", "no file") from None
+    content = read_file(lake, path)
     sha256 = registered.model_sha256 if registered else str(metadata.get("model_sha256", ""))
     found = hashlib.sha256(content).hexdigest()
     if found != sha256.lower():
@@ -86,24 +83,54 @@ def open_model(lake: Lake, control: ControlDatabase, chosen: ChosenVersion, dial
     if kind != "skops":
         return OpenedModel(chosen, takes, label, kind, content, found)
     trained_with = str((metadata.get("library_versions") or {}).get("scikit-learn", ""))
-    estimator, compiled, obstacle = _compile(content, path, found, trained_with, takes, dialect)
-    return OpenedModel(chosen, takes, label, kind, content, found, estimator, compiled, obstacle)
+    made = compile_file(content, path, found, trained_with, takes.names, dialect)
+    return OpenedModel(chosen, takes, label, kind, content, found, made.estimator, made.compiled, made.obstacle)
 
 
-def _compile(
-    content: bytes, path: str, sha256: str, trained_with: str, takes: ModelFeatures, dialect: str
-) -> tuple[Any, CompiledModel | None, str | None]:
+def read_file(lake: Lake, path: str) -> bytes:
+    """A model's file.
+
+    Raises:
+        WrongResult: it is not there.
+    """
+    try:
+        return lake.read_bytes(path)
+    except FileNotFoundError:
+        raise WrongResult(path, "the model file", "no file") from None
+
+
+@dataclass(frozen=True)
+class CompiledFile:
+    """A .skops file as SQL: the model and its SQL, or why it has none.
+
+    Attributes:
+        estimator, compiled, obstacle: see `OpenedModel`.
+    """
+
+    estimator: Any = None
+    compiled: CompiledModel | None = None
+    obstacle: str | None = None
+
+
+def compile_file(
+    content: bytes, path: str, sha256: str, trained_with: str, features: Sequence[str], dialect: str
+) -> CompiledFile:
+    """Load a .skops file and compile it for a database.
+
+    Raises:
+        WrongModelBytes: the file is another one.
+    """
     from adfml_assets.in_database.compile import compile_model
     from adfml_assets.in_database.estimators import load_estimator
     from adfml_assets.in_database.query import quote_table, to_sql
 
     try:
         estimator = load_estimator(content, path, sha256, trained_with)
-        compiled = compile_model(estimator, takes.names)
+        compiled = compile_model(estimator, features)
         # What one database has no room for is found when its text is made.
         to_sql(compiled, dialect, quote_table(dialect, "t"))
     except CannotCompile as error:
-        return None, None, f"{error.where}: {error.what} cannot be compiled to SQL"
+        return CompiledFile(obstacle=f"{error.where}: {error.what} cannot be compiled to SQL")
     except CannotLoad as error:
-        return None, None, f"{error.where} cannot be loaded: {error.reason}"
-    return estimator, compiled, None
+        return CompiledFile(obstacle=f"{error.where} cannot be loaded: {error.reason}")
+    return CompiledFile(estimator, compiled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from adfml_assets.in_database.arithmetic import (
     apply_log1p,
     apply_sqrt,
     apply_square,
+    multiply,
     scale,
 )
 from adfml_assets.in_database.columns import Column, Input, Query
@@ -50,8 +52,10 @@ def transform_min_max(query: Query, where: str, step: Any, inputs: Sequence[Inpu
     """MinMaxScaler: from the smallest and largest value to a given range."""
     scaled: list[Input] = []
     for one, factor, least in zip(inputs, step.scale_, step.min_, strict=True):
-        product, infinite = scale(query.read_number(one, where).name, "*", float(factor))
-        scaled.append(Column(query.define(product, " + ", float(least)), infinite=infinite))
+        column = query.read_number(one, where)
+        product, infinite = scale(column.name, "*", float(factor), query.bound(column))
+        most = multiply(query.bound(column), "*", float(factor)) + abs(float(least))
+        scaled.append(Column(query.define(product, " + ", float(least)), infinite=infinite, most=most))
     low, high = map(float, step.feature_range)
     return [_clip(query, where, one, low, high) for one in scaled] if step.clip else scaled
 
@@ -75,6 +79,9 @@ def transform_imputer(query: Query, where: str, step: Any, inputs: Sequence[Inpu
             filled.append(Column(query.define("COALESCE(", column.name, ", ", Text(value), ")"), "text"))
         else:
             column = query.read_number(one, where)
+            if column.tame:  # it is there
+                filled.append(column)
+                continue
             filled.append(Column(query.define("COALESCE(", column.name, ", ", float(value), ")")))
     return filled
 
@@ -112,12 +119,15 @@ def _shift_and_divide(
     for position, one in enumerate(inputs):
         column = query.read_number(one, where)
         value: Piece = column.name
+        most = query.bound(column)
         if offsets is not None:
             value = build("(", value, " - ", float(offsets[position]), ")")
+            most += abs(float(offsets[position]))
         infinite = None
         if divisors is not None and divisors[position] != 1:
-            value, infinite = scale(value, "/", float(divisors[position]))
-        result.append(Column(query.define(value), infinite=infinite))
+            value, infinite = scale(value, "/", float(divisors[position]), most)
+            most = multiply(most, "/", float(divisors[position]))
+        result.append(Column(query.define(value), infinite=infinite, most=most))
     return result
 
 
@@ -127,4 +137,5 @@ def _clip(query: Query, where: str, one: Input, low: float, high: float) -> Colu
         (build(column.name, " < ", low), low),
         (build(column.name, " > ", high), high),
     ]
-    return Column(query.define(build_case(whens, column.name)))
+    most = max(abs(low), abs(high)) if query.bound(column) < math.inf else math.inf
+    return Column(query.define(build_case(whens, column.name)), most=most)
