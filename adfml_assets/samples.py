@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 5
 SAMPLE_COLUMNS = 30
+_WIDE_COLUMNS = 7
+_WIDE_ROWS = 3
 _MOST_CHARACTERS = 60
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~!#@&]|(?<=\w):(?=//))")
 """What Markdown would take for markup, a link or a picture: texts of customers are shown as they are."""
@@ -58,12 +60,21 @@ def build_table(sample: Mapping[str, Sequence[str | None]], personal: Collection
     Args:
         personal: columns that are not shown.
     """
-    shown = {name: values for name, values in sample.items() if name not in personal}
+    shown: dict[str, Sequence[str | None]] = {name: found for name, found in sample.items() if name not in personal}
     if not any(shown.values()):
         return None
+    if len(shown) > _WIDE_COLUMNS:
+        # The page cuts a wide table at its right: columns go down, and fewer rows across.
+        rows = [f"row {at + 1}" for at in range(_count(shown))]
+        values = {row: [found[at] for found in shown.values()] for at, row in enumerate(rows)}
+        shown = {"": list(shown), **values}
     lines = ["| " + " | ".join(to_cell(name) for name in shown) + " |", "|" + " --- |" * len(shown)]
     lines += ["| " + " | ".join(to_cell(value) for value in row) + " |" for row in zip(*shown.values(), strict=True)]
     return "\n".join(lines)
+
+
+def _count(shown: Mapping[str, Sequence[str | None]]) -> int:
+    return min(_WIDE_ROWS, *(len(values) for values in shown.values()))
 
 
 def to_cell(value: object) -> str:
