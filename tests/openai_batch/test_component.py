@@ -104,7 +104,9 @@ def test_feedback_is_asked_about_collected_and_written_back(bench: Bench, table:
     assert found["cost"] == pytest.approx(found["cost_at_standard_price"] / 2, abs=1e-6)
     standard = found["input_tokens"] * 2.5e-6 + found["output_tokens"] * 10e-6
     assert found["cost_at_standard_price"] == pytest.approx(standard, abs=1e-6)
-    assert deployed.run(TABLE)[TABLE] == {"dagster/row_count": 2, "rows_marked_rejected": 2}
+    written = deployed.run(TABLE)[TABLE]
+    assert (written["dagster/row_count"], written["rows_marked_rejected"]) == (2, 2)
+    assert set(written["dagster/column_lineage"].deps_by_column) >= {"Id", "Sentiment"}
     stored = read(table)
     assert [(row[0], row[1], row[3]) for row in stored] == [
         (1, "positive", 1),
