@@ -166,17 +166,22 @@ def _build_rest(loaded: _Loaded, home: Home) -> Iterator[Probe]:
 
 
 def _import_clients(checks: set[str], declared: Declared) -> None:
-    """Import the clients that are needed before their time counts: together they take seconds."""
+    """Import the clients that are needed before their time counts: together they take seconds.
+
+    In one thread, too: two that import a package for the first time may each find half of it.
+    """
     import importlib
 
     modules = {
-        databricks.CHECK: ("dagster_databricks", "databricks.sdk") if declared.databricks else (),
-        azure_ml.BATCH: ("azure.ai.ml",) if declared.batch_endpoints else (),
-        azure_ml.ONLINE: ("azure.ai.ml",) if declared.online_endpoints else (),
-        ai_services.OPENAI: ("openai",) if declared.openai else (),
+        databricks.CHECK: ("httpx", "dagster_databricks", "databricks.sdk") if declared.databricks else (),
+        azure_ml.BATCH: ("httpx", "azure.ai.ml") if declared.batch_endpoints else (),
+        azure_ml.ONLINE: ("httpx", "azure.ai.ml") if declared.online_endpoints else (),
+        ai_services.OPENAI: ("httpx", "httpx2", "openai", "resources.openai_account") if declared.openai else (),
         control.CHECK: ("sqlalchemy", "resources.control", "resources.migrations.history"),
         databases.CHECK: ("sqlalchemy", "resources.database"),
         lake.CHECK: ("obstore", "resources.lake"),
+        identity.CLOCK: ("httpx",),
+        ai_services.LANGUAGE: ("httpx", "resources.language") if declared.language else (),
         identity.CHECK: ("azure.identity",),
         secrets.CHECK: ("azure.keyvault.secrets",) if secrets.list_named_secrets(declared) else (),
     }
