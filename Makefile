@@ -17,7 +17,7 @@ ui: $(VENV)/ready
 
 # Formatting, types, definitions, and all tests. What tests need is installed while mypy has one core.
 test: $(VENV)/ready
-	$(MAKE) -j 3 --output-sync=target check $(VENV)/azurite/ready java-and-browser
+	$(MAKE) --no-print-directory -j 3 --output-sync=target check $(VENV)/azurite/ready java-and-browser
 	$(BIN)/python -m pytest
 
 # Formatting, types, and what the definitions declare.
@@ -94,8 +94,8 @@ java:
 
 # One after the other: apt lets nobody else install meanwhile.
 java-and-browser:
-	@$(MAKE) java
-	@$(MAKE) browser
+	@$(MAKE) --no-print-directory java
+	@$(MAKE) --no-print-directory browser
 
 # Dagster's UI is tested in a real browser.
 browser:

@@ -302,8 +302,15 @@ def translate_error(error: Exception, submission_key: str | None) -> Exception:
     check = f"{DATABRICKS_HOST.name}, the network, and that the workspace is up"
     cause = error.__cause__ if isinstance(error, TimeoutError) and error.__cause__ is not None else error
     if isinstance(error, ClientAuthenticationError):
-        return Refused("The Azure identity", host, error.message, "the managed identity, or ADFML_DATABRICKS_TOKEN")
-    if isinstance(error, (errors.Unauthenticated, errors.PermissionDenied)):
+        reason = " ".join(error.message.split())
+        return Refused("The Azure identity", host, reason, f"the managed identity, or {DATABRICKS_TOKEN.name}")
+    if isinstance(error, errors.Unauthenticated):
+        # The SDK adds its whole configuration, and the settings it found.
+        reason = str(error).partition(". Config:")[0]
+        return Refused(
+            "Databricks", host, reason, f"{DATABRICKS_TOKEN.name}, or the identity, and that it has not expired"
+        )
+    if isinstance(error, errors.PermissionDenied):
         return Refused("Databricks", host, str(error), "that the identity may run the job (CAN MANAGE RUN)")
     if isinstance(cause, requests.ConnectionError) and "refused" in str(cause).lower():
         return Unreachable("Databricks", host, "connection refused", check)
