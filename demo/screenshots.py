@@ -168,7 +168,7 @@ PICTURES = (
     Picture("drift.png", _show_drift),
     Picture("backfill.png", _show_backfill),
     Picture("failed-run.png", _show_failed_run),
-    Picture("sensors.png", _show_sensors),
+    Picture("sensors.png", _show_sensors, height=1000),
     Picture("launchpad.png", _show_launchpad),
 )
 
