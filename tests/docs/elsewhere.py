@@ -79,6 +79,14 @@ def names_files(command: Command) -> None:
         assert profile in profiles, command
 
 
+def is_local_cloud(command: Command) -> None:
+    """The local cloud is started or stopped, with the one option that both take."""
+    found = re.fullmatch(
+        r'(?:eval "?\$\()?python -m local_cloud (?:start|stop) --state [\w~/.-]+(?:\)"?)?', command.text
+    )
+    assert found, command
+
+
 def is_fault(command: Command) -> None:
     from local_cloud.faults import Fault
 
@@ -98,6 +106,11 @@ ELSEWHERE: Sequence[tuple[str, Check, str]] = (
     (r"adfml jobs ", takes_options(load_adfml), "needs jobs at a service: tests/command"),
     (r"adfml (backfill|tables|init) ", takes_options(load_adfml), "needs the whole shop, or writes: tests/command"),
     (r"adfml doctor", takes_options(load_adfml), "needs a daemon: tests/doctor, tests/daemon/test_doctor.py"),
+    (
+        r'(eval "?\$\()?python -m local_cloud ',
+        is_local_cloud,
+        "leaves a server running: tests/local_cloud/test_command_line.py",
+    ),
     (r"curl --json .*/_local/faults", is_fault, "the local cloud's tests order each kind"),
 )
 
