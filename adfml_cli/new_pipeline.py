@@ -26,7 +26,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "incremental": ("database", "tables", "watermark", "owner"),
     "features": ("database", "tables", "timestamp", "key", "owner"),
     "model": ("features", "database", "tables", "timestamp", "key", "owner"),
-    "score": ("model", "features", "database", "tables", "key", "owner"),
+    "score": ("model", "features", "database", "tables", "owner"),
     "text": ("database", "tables", "key", "text", "owner"),
     "anomalies": ("database", "tables", "timestamp", "variables", "owner"),
 }
@@ -43,7 +43,11 @@ DEFAULTS: dict[str, Any] = {
     "features": "customer_features",
     "owner": "team:data-platform",
 }
+TARGET = "Predictions"
+"""The table that scores are written to, where none is given."""
+
 _OPTIONS = {"tables": "table", "variables": "variable"}
+_OF_FEATURES = ("model", "score")
 _SCHEDULES = {"incremental": "check_schedule"}
 _SEVERAL = ("archive", "incremental")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -100,7 +104,12 @@ def fill(name: str, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if value and one not in TAKES[template]:
             takes = ", ".join(f"--{_OPTIONS.get(known, known)}" for known in TAKES[template])
             raise CommandFailed(f"Template {template} does not take --{_OPTIONS.get(one, one)}: it takes {takes}.")
-    values = {**DEFAULTS, "model": name, **{one: value for one, value in given.items() if value}}
+    given = {one: value for one, value in given.items() if value}
+    known = read_features(given.get("features", DEFAULTS["features"])) if template in _OF_FEATURES else {}
+    values = {**DEFAULTS, **known, "model": name, **given}
+    if template == "score" and "tables" not in given:
+        schema = values["tables"][0].partition(".")[0]
+        values["tables"] = [f"{schema}.{TARGET}"]
     if template not in _SEVERAL and len(values["tables"]) > 1:
         raise CommandFailed(f"Template {template} is about one table, and {len(values['tables'])} were given.")
     for table in values["tables"]:
@@ -108,6 +117,22 @@ def fill(name: str, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if not (schema and rest):
             raise CommandFailed(f"--table is {table!r}: expected schema.table, such as dbo.Orders (SQLite's is main).")
     return values
+
+
+def read_features(name: str) -> dict[str, Any]:
+    """What the declaration of a feature set says of the tables it is made of; nothing where there is none."""
+    sets = [one for kind, one in declared.read_declarations(declared.DEFS) if kind == "FeatureSet"]
+    found = next((one for one in sets if one.get("name") == name), None)
+    if found is None:
+        return {}
+    known = {"key": found.get("key"), "owner": next(iter(found.get("owners") or ()), None)}
+    for table in (found.get("tables") or {}).values():
+        if not isinstance(table, dict) or "timestamp" not in table:
+            continue
+        database, _, rest = str(table.get("table", "")).partition(".")
+        known |= {"database": database, "tables": [rest], "timestamp": table["timestamp"]}
+        break
+    return {one: value for one, value in known.items() if value}
 
 
 def render(name: str, template: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -70,6 +70,33 @@ def test_the_command_makes_a_pipeline_and_refuses_another_in_its_place(tree: Pat
     assert not (tree / "adfml_assets/defs/more_calls").exists()
 
 
+FEATURES = """\
+type: adfml_assets.components.FeatureSet
+attributes:
+  name: account_features
+  function: somewhere.build
+  tables:
+    accounts: crm.main.Accounts
+    orders: { table: crm.main.Orders, timestamp: PlacedAt }
+  key: AccountId
+  owners: ["team:sales"]
+"""
+
+
+def test_a_model_and_its_scores_take_from_the_feature_set_what_it_says(defs: Path) -> None:
+    (defs / "account_features").mkdir()
+    (defs / "account_features/defs.yaml").write_text(FEATURES)
+    given = {"features": "account_features"}
+    model = new_pipeline.render("churn", "model", new_pipeline.fill("churn", "model", given))
+    assert "events: crm.main.Orders" in model["defs.yaml"]
+    assert 'owners: ["team:sales"]' in model["defs.yaml"]
+    assert '_["PlacedAt"]' in model["label.py"]
+    assert '"AccountId"' in model["label.py"]
+    scores = new_pipeline.render("scores", "score", new_pipeline.fill("scores", "score", {**given, "model": "churn"}))
+    assert "table: crm.main.Predictions" in scores["defs.yaml"]
+    assert "keys: [RecordId, ModelName]" in scores["defs.yaml"]
+
+
 @pytest.fixture
 def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "adfml_assets" / "defs"
