@@ -107,13 +107,31 @@ def _archive(plan: ArchivePlan, context: dg.AssetExecutionContext) -> Iterator[d
         if plan.adds_new_tables and len(selected) == len(plan.tables) and day == run.today:
             failures |= archive_new_tables(plan, run, context)
     if failures:
-        lines = "\n".join(f"- {name}: {error}" for name, error in sorted(failures.items()))
         raise dg.Failure(
-            f"{len(failures)} of {len(selected)} tables were not archived; the others are.\n{lines}",
+            describe_failures(failures, len(selected)),
             metadata=describe_help(failures.values()),
             allow_retries=False,
         )
     _post_completion(plan, context, len(selected), now)
+
+
+def describe_failures(failures: Mapping[str, Exception], tables: int) -> str:
+    """What a run says at its end of the tables that it did not archive, each with its error.
+
+    Args:
+        failures: by the table's full name.
+        tables: how many were to be archived.
+    """
+    lines = []
+    for name, error in sorted(failures.items()):
+        text = str(error)
+        # Most errors begin with the table's name.
+        lines.append(text if text.startswith(name) else f"{name}: {text}")
+    if len(lines) == 1 and tables == 1:
+        return f"Not archived. {lines[0]}"
+    others = "; the others are" if len(failures) < tables else ""
+    listed = "\n".join(f"- {line}" for line in lines)
+    return f"{len(failures)} of {tables} tables were not archived{others}.\n{listed}"
 
 
 def _copy_all(

@@ -22,7 +22,7 @@ def describe_model(metadata: Mapping[str, Any], version: ModelVersion, alias: st
     """
     tests = metadata["metrics"].get("test") or {}
     return {
-        **{f"test_{name}": float(value) for name, value in tests.items() if value is not None},
+        **{f"test_{name}": float(f"{value:.6g}") for name, value in tests.items() if value is not None},
         "algorithm": str(metadata.get("algorithm", "not said")),
         "verdict": str(version.verdict),
         "gate": str(version.reason),
