@@ -1,5 +1,6 @@
 """The code location: loads defs/ and binds resources. Touches no network and no database."""
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -28,11 +29,20 @@ REMOTE_SERVICES = ("databricks", "azure_ml_batch", "openai_batch")
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything this deployment declares."""
-    check_declarations(Path(__file__).parent / "defs")
-    declared = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    folder = Path(__file__).parent / "defs"
+    check_declarations(folder)
+    tree = dg.ComponentTree.for_project(path_within_project=folder)
+    # Not `load_from_defs_folder`: it imports every package there is that has components, Azure's storage among them, to
+    # list them in the UI. That is more than a second in each process that starts a run.
+    with warnings.catch_warnings():
+        # What is in beta or preview is pinned, and tested with just this version.
+        for kind in (dg.BetaWarning, dg.PreviewWarning):
+            warnings.simplefilter("ignore", kind)
+        declared = tree.build_defs(folder)
     declared = let_assets_follow(declared, find_follow_days(declared.jobs or []))
     lake = Lake()
     bound = dg.Definitions(
+        component_tree=tree,
         resources={
             "databases": Databases(),
             "lake": lake,

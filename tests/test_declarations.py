@@ -222,7 +222,7 @@ def test_a_list_says_which_of_its_items(tmp_path: Path) -> None:
     assert describe(tmp_path, text) == [
         "6: attributes.tables.1.table: is missing, and has no default.",
         "6: attributes.tables.1.tabel: there is no field 'tabel'. Expected one of: asset_name, current, hash, "
-        "lag_seconds, leave_out, mode, table, watermark, watermark_kind, where. Did you mean 'table'?",
+        "lag_seconds, leave_out, mode, personal, table, watermark, watermark_kind, where. Did you mean 'table'?",
     ]
 
 
