@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 600
+"""How long a demo may take: a minute and a half where the machine does nothing else."""
 
 
 def demo_environment(folder: Path) -> dict[str, str]:
@@ -22,7 +24,7 @@ def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`python -m demo run` with demos kept in a folder, to its end."""
     command = [sys.executable, "-m", "demo", "run", *options]
     return subprocess.run(
-        command, cwd=ROOT, env=demo_environment(folder), capture_output=True, text=True, check=False, timeout=280
+        command, cwd=ROOT, env=demo_environment(folder), capture_output=True, text=True, check=False, timeout=SECONDS
     )
 
 

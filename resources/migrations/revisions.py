@@ -58,15 +58,20 @@ class FoundRevision:
 def find_revision(connection: Connection) -> FoundRevision:
     """What a database says of itself: one query where it is at HEAD."""
     try:
-        with connection.begin():
-            found = connection.execute(sa.select(version_table.c.version_num)).scalars().all()
+        found = _read(connection)
     except (sa.exc.OperationalError, sa.exc.ProgrammingError):
         with connection.begin():
-            if sa.inspect(connection).has_table(version_table.name):
-                raise
-        return FoundRevision(None)
+            if not sa.inspect(connection).has_table(version_table.name):
+                return FoundRevision(None)
+        # Another process has just made it; if it was something else, it comes again.
+        found = _read(connection)
     with connection.begin():
-        return _describe(connection, list(found))
+        return _describe(connection, found)
+
+
+def _read(connection: Connection) -> list[str]:
+    with connection.begin():
+        return list(connection.execute(sa.select(version_table.c.version_num)).scalars())
 
 
 def find_revision_within(connection: Connection) -> FoundRevision:

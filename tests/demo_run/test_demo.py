@@ -13,7 +13,7 @@ import pytest
 from tests.demo_command import processes_of, run_demo
 from tests.demo_run.conftest import CUSTOMERS, EARLIER_DAYS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_whole_workflow_runs_and_agrees_with_the_source(

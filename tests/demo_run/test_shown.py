@@ -15,7 +15,7 @@ import pytest
 
 from adfml_assets.definitions import defs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MOST_BYTES = 100_000
 """Of an event: Dagster keeps one a partition, for ever."""

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from demo.dagster_pages import open_plot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

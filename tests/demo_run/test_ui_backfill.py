@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from demo.dagster_pages import open_dialog
 from tests.demo_run.conftest import EARLIER_DAYS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BACKFILL_SECONDS = 240
 """Five runs, each a process, on a machine that does other things, too."""

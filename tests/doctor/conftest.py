@@ -207,7 +207,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 def _register(cloud: LocalCloud) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient()
+    # By address: MLflow remembers the one that was set last in this process.
+    environment = cloud.environment()
+    tracking = environment["MLFLOW_TRACKING_URI"]
+    client = MlflowClient(tracking, environment.get("MLFLOW_REGISTRY_URI", tracking))
     client.create_registered_model(REGISTERED)
     client.create_model_version(REGISTERED, source=str(cloud.state))
     client.set_registered_model_alias(REGISTERED, "champion", "1")

@@ -105,7 +105,7 @@ def test_the_declared_secret_holds_the_key_of_every_call_and_only_its_name_is_wr
         restart(bench)
         deployed.resources["openai_batch"] = bench.service
         archive(bench.lake, make_feedback(12))
-        with pytest.raises(KeyRefused, match=r"(?s)invalid subscription key.*the declaration's secret 'feedback-key'"):
+        with pytest.raises(dg.Failure, match=r"(?s)invalid subscription key.*the declaration's secret 'feedback-key'"):
             deployed.run(JOB)
     jobs = bench.ledger.list_jobs()
     assert [job.state for job in sorted(jobs, key=lambda job: job.attempt)] == ["succeeded", "succeeded", "failed"]
@@ -315,7 +315,7 @@ def test_the_vault_is_asked_once_where_it_has_no_other_key(bench: Bench, vault: 
 def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(bench: Bench, vault: Vault) -> None:
     archive(bench.lake, make_feedback(2))
     deployed = Deployment(bench, declare(secret="no-such-key"))
-    with pytest.raises(Refused, match=r"no secret 'no-such-key'.*the declaration's secret 'no-such-key'"):
+    with pytest.raises(dg.Failure, match=r"no secret 'no-such-key'.*the declaration's secret 'no-such-key'"):
         deployed.run(JOB)
     (job,) = bench.ledger.list_jobs()
     assert (job.state, job.remote_state) == ("failed", "NOT_SUBMITTED")

@@ -115,7 +115,14 @@ def test_run_and_version_are_in_mlflow(trained: Trained, store: str):
     assert version.run_id == noted["run_id"]
     assert version.tags["submission_key"] == "customer_spend|1|1"
     assert version.tags["adfml_model_version"] == "customer_spend/1"
-    assert sorted(noted) == ["experiment_name", "registered_model_name", "registered_model_version", "run_id"]
+    assert noted["experiment_id"] == run.info.experiment_id
+    assert sorted(noted) == [
+        "experiment_id",
+        "experiment_name",
+        "registered_model_name",
+        "registered_model_version",
+        "run_id",
+    ]
 
 
 def test_model_in_mlflow_is_no_pickle_and_scores_the_same(trained: Trained, store: str):
