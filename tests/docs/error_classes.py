@@ -16,6 +16,7 @@ FAMILIES = {
     "resources.help.DocumentedError",
     "workloads.errors.WorkloadError",
     "local_cloud.errors.LocalCloudError",
+    "demo.chromium.ChromiumMissing",
     "demo.processes.ProcessFailed",
     "demo.shop_schema.ShopError",
 }
