@@ -36,11 +36,12 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The kill tests with their full counts.
+# The kill tests with their full counts, and what waits for Dagster's daemon alone.
 soak: $(VENV)/ready $(VENV)/azurite/ready
 	ADFML_TEST_KILLS=30 $(BIN)/python -m pytest --timeout 3600 tests/archive_kills tests/lake/test_kills.py
 	ADFML_TEST_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/write_back
 	ADFML_TEST_KILLS=100 $(BIN)/python -m pytest --timeout 3600 tests/remote_jobs tests/local_cloud/test_crashes.py tests/daemon
+	ADFML_TEST_KILLS=1 $(BIN)/python -m pytest --timeout 3600 -m soak
 	ADFML_TEST_KILLS=20 $(BIN)/python -m pytest --timeout 3600 -k "kill or dies" \
 	  tests/azure_ml_batch tests/azure_ml_online tests/openai_batch tests/language tests/anomalies tests/in_database
 

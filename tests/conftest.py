@@ -40,7 +40,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest folders first, so that no worker is left with one of them at the end."""
+    """The longest folders first, so that no worker is left with one of them at the end; `soak` in `make soak` only."""
+    if "ADFML_TEST_KILLS" not in os.environ:
+        items[:] = [item for item in items if item.get_closest_marker("soak") is None]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

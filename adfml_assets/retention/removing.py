@@ -10,6 +10,7 @@ partition Dagster's own storages cannot wipe it anyway.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from resources.removals import Removal
 
 RUN_ID = "retention"
+_FILE_CLOCK_SECONDS = 0.02
+"""How far the clock that files are stamped by may be behind: what is written from now on is later than the intent."""
 
 
 def finish_removals(lake: Lake, control: ControlDatabase, instance: dg.DagsterInstance) -> list[Removal]:
@@ -46,6 +49,7 @@ def remove_partitions(
         if manifest is None:
             continue  # somebody else has removed it since it was listed
         removal = control.removals.intend(one.asset, one.day, one.folder, one.reason, manifest.model_dump_json())
+        time.sleep(_FILE_CLOCK_SECONDS)
         if _carry_out(lake, control, instance, removal):
             yield removal
 

@@ -26,6 +26,7 @@ def failures(site: Site, backfill: str) -> dict[str, str]:
     return {run.tags["dagster/partition"]: site.failure(run.run_id) for run in failed}
 
 
+@pytest.mark.soak
 def test_past_snapshots_are_refused_one_by_one(site: Site) -> None:
     past, today = days(-2, -1), days(0)
     backfill = site.backfill({PRODUCTS: [*past, *today]})

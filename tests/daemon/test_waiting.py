@@ -56,6 +56,7 @@ def test_a_failed_job_is_a_failed_run_with_its_words_and_page(site: Site) -> Non
     assert "materialise ml/models/sales_forecast_job for partition 4 again" in said
 
 
+@pytest.mark.soak
 def test_a_cloud_failure_is_tried_again_while_the_run_goes_on_waiting(site: Site) -> None:
     site.order(kind="cloud_failure", times=1)
     backfill = site.train("5")
@@ -76,6 +77,7 @@ def test_cancelling_a_waiting_run_cancels_the_remote_job(site: Site) -> None:
     assert site.wait_for_backfill(backfill) != BulkActionStatus.COMPLETED_SUCCESS
 
 
+@pytest.mark.soak
 def test_cancelling_a_backfill_cancels_its_remote_jobs(site: Site) -> None:
     site.order(kind="hold")
     backfill = site.train("9")
@@ -95,6 +97,7 @@ def test_cancelling_a_backfill_cancels_its_remote_jobs(site: Site) -> None:
     assert site.wait_for_backfill(backfill) == BulkActionStatus.CANCELED
 
 
+@pytest.mark.soak
 def test_cancelling_a_submitting_run_cancels_its_job(site: Site) -> None:
     site.order(kind="hold")
     site.order(kind="delay", path="/api/2.2/jobs/run-now", seconds=8, times=1)
@@ -113,6 +116,7 @@ def test_cancelling_a_submitting_run_cancels_its_job(site: Site) -> None:
     assert site.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
 
 
+@pytest.mark.soak
 def test_a_run_with_both_assets_collects_by_a_second_run(site: Site) -> None:
     """As when somebody materialises both in one run: the collecting asset comes too early, and says so."""
     select = ",".join(f'key:"{key.to_user_string()}"' for key in (MODEL_JOB, MODEL))

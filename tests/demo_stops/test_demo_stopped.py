@@ -21,7 +21,7 @@ def test_a_missing_data_file_is_said_and_the_exit_code_is_not_0(tmp_path: Path) 
     assert "There is no file nowhere.parquet: expected the invoices as a Parquet file" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGTERM])
 def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "demo", "run", "--customers", "60", "--earlier-days", "0"]
     process = subprocess.Popen(

@@ -17,7 +17,7 @@ import yaml
 
 from adfml_assets.workflow import launch_backfill
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]  # by Dagster's own evaluation in test_automation.py and test_pools.py
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
