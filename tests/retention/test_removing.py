@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
