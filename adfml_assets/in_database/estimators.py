@@ -6,6 +6,7 @@ skops rebuilds objects from a description, and refuses every type it was not tol
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version as library_version
 from typing import Any
@@ -25,6 +26,10 @@ _MODULES = (
 )
 _TRUSTED = tuple(f"sklearn.{module}." for module in _MODULES)
 """Where the types come from that fitted models hold beyond those skops trusts by itself: losses, links, trees."""
+
+
+# NumPy reads an array's header by ast.literal_eval, which fails in CPython 3.11 where two threads parse at once.
+_one_at_a_time = threading.Lock()
 
 
 def load_estimator(content: bytes, shown_as: str, sha256: str, trained_with: str = "") -> Any:
@@ -55,7 +60,8 @@ def load_estimator(content: bytes, shown_as: str, sha256: str, trained_with: str
         foreign = sorted(name for name in unknown if not name.startswith(_TRUSTED))
         if foreign:
             raise CannotLoad(shown_as, f"it holds types that are not trusted: {', '.join(foreign)}")
-        estimator = io.loads(content, trusted=unknown)
+        with _one_at_a_time:
+            estimator = io.loads(content, trusted=unknown)
         _require_sound_trees(estimator, shown_as)
     except CannotLoad:
         raise
