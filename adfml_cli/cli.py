@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from adfml_cli import cli_doctor, cli_jobs, cli_models, cli_production, cli_projects, cli_workflow
+from adfml_cli import cli_alerts, cli_doctor, cli_jobs, cli_models, cli_production, cli_projects, cli_workflow
 from adfml_cli.output import telling_errors
 
 __all__ = ["app", "telling_errors"]
@@ -19,3 +19,4 @@ app = typer.Typer(
 for group in (cli_workflow.group, cli_models.group, cli_projects.group, cli_production.group, cli_doctor.group):
     app.add_typer(group)
 app.add_typer(cli_jobs.group, name="jobs")
+app.add_typer(cli_alerts.group, name="alerts")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from resources.alerts.channels import Channel, NotDelivered, alerts_declared, read_channels
+from resources.alerts.channel import Channel, NotDelivered
+from resources.alerts.channels import alerts_declared, read_channels
 from resources.control import utc_now
 from resources.errors import ResourceError
 from resources.settings import ALERTS_REPEAT_HOURS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, DagsterError
 from dagster._core.run_coordinator.base import SubmitRunContext
@@ -14,6 +15,9 @@ from sensors.tags import COLLECTS, REMOTE_JOB_TAG, ROLE_TAG, SUBMITS, WAITING
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.remote_asset_graph import RemoteAssetGraph
 
+BACKFILLS_WAIT = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
+"""Dagster's own setting of its daemon: backfills wait for a code location that is not there for the moment."""
+
 
 class HoldingRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, with one addition: a run that only collects a remote job's result is queued as waiting.
@@ -22,6 +26,12 @@ class HoldingRunCoordinator(QueuedRunCoordinator):
     changes the tag. Dagster's own subclassing point is used (`submit_run`); when Dagster's suspended runs arrive, this
     class is what they replace.
     """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        # A code location that restarts, or is replaced by a new version, is gone for some seconds: with this set where
+        # the daemon runs, backfills wait for it; without it those under way fail. Every daemon builds this class.
+        os.environ.setdefault(BACKFILLS_WAIT, "1")
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Queue a run; tag it as waiting first where it collects what another run submitted."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from adfml_cli.doctor import (
     ai_services,
+    alerts,
     azure_ml,
     control,
     daemons,
@@ -52,6 +53,7 @@ CHECKS = (
     azure_ml.ONLINE,
     ai_services.OPENAI,
     ai_services.LANGUAGE,
+    alerts.CHECK,
     identity.CLOCK,
 )
 """The names that `--only` takes, in the order of the report."""
@@ -159,6 +161,7 @@ def _build_rest(loaded: _Loaded, home: Home) -> Iterator[Probe]:
         lambda: azure_ml.build_online_probes(declared),
         lambda: ai_services.build_openai_probes(declared),
         lambda: ai_services.build_language_probes(declared),
+        alerts.build_probes,
         lambda: identity.build_clock_probes(declared),
     )
     for build in builders:
@@ -179,6 +182,7 @@ def _import_clients(checks: set[str], declared: Declared) -> None:
         ai_services.OPENAI: ("httpx", "httpx2", "openai", "resources.openai_account") if declared.openai else (),
         control.CHECK: ("sqlalchemy", "resources.control", "resources.migrations.history"),
         databases.CHECK: ("sqlalchemy", "resources.database"),
+        alerts.CHECK: ("httpx", "smtplib", "resources.alerts.channels"),
         lake.CHECK: ("obstore", "resources.lake"),
         identity.CLOCK: ("httpx",),
         ai_services.LANGUAGE: ("httpx", "resources.language") if declared.language else (),

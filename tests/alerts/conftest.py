@@ -18,6 +18,9 @@ from resources.control_tables import alert_messages
 from resources.errors import Refused
 from resources.settings import ALL
 from sensors.alert_sensor import NAME, build_alert_sensor
+from tests.alerts.mail_server import certificates, mailbox
+
+__all__ = ["certificates", "mailbox"]
 
 DAILY = dg.DailyPartitionsDefinition("2026-01-01")
 RETRIES = {"run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}}
@@ -168,6 +171,10 @@ class Webhook(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == 429:
             self.send_header("Retry-After", "600")
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.send_response(405)
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.alerts.channels import LogChannel, WebhookChannel, read_channels
+from resources.alerts.channel import LogChannel
+from resources.alerts.channels import read_channels
 from resources.alerts.failure import Alert, Failure, build_alert, cut, parse_alert
 from resources.alerts.register import GIVE_UP_AFTER, LEASE, AlertRegister
 from resources.alerts.rendering import build_card, build_slack, build_text
+from resources.alerts.webhook import WebhookChannel
 from resources.control import ControlDatabase
 from resources.errors import SettingInvalid
 from resources.redaction import remember_secret

@@ -42,7 +42,7 @@ INTERNAL = {
     "adfml_assets.models.hyperparameters.NoObject": "becomes DeclarationInvalid or TrainingConfigInvalid",
     "local_cloud.openai_answers.InvalidChat": "becomes an answer with status 400",
     "local_cloud.openai_schemas.SchemaRefused": "becomes an answer with status 400",
-    "resources.alerts.channels.NotDelivered": "the alert is tried again; the sensor's log says so",
+    "resources.alerts.channel.NotDelivered": "the alert is tried again; the sensor's log says so",
     "resources.azure_ml_online_pace.Stopped": "ends the other requests; the failure that stopped them is raised",
     "resources.language_answers.WrongAnswer": "is tried again, then becomes Unreachable",
     "resources.language_session.Stopped": "ends the other requests of a session that is closed",

@@ -52,6 +52,9 @@ FAULTS = {
     "a deployment that is missing": ("azure_ml_online", "endpoint sales-forecast", "'canary'", "engine.deployment"),
     "an OpenAI key that is wrong": ("openai", "deployment gpt-4o-mini", "401", "ADFML_OPENAI_KEY"),
     "a Language key that is missing": ("language", "Azure AI Language", "language-key", "ADFML_LANGUAGE_KEY_SECRET"),
+    "a mail server that is down": ("alerts", "email", "ConnectionRefusedError", "ADFML_ALERTS_SMTP"),
+    "a webhook that is down": ("alerts", "slack", "ConnectError", "ADFML_ALERTS_SLACK_URL"),
+    "alerts without a link to the run": ("alerts", "channels", "no link", "ADFML_UI_URL"),
     "a clock that is off": ("clock", "Azure OpenAI", "3[56][0-9]{2} s ahead", "NTP"),
 }
 """Fault -> check, subject, what is found, and what to do; as patterns."""
@@ -110,6 +113,9 @@ def seen(build_site: Callable[[], Site]) -> Seen:
         "ADFML_SHOP_URL": f"sqlite:///{site.folder}/shopp.sqlite",
         "ADFML_LANGUAGE_KEY_SECRET": "language-key",
         "ADFML_OPENAI_KEY": "0123456789abcdef",
+        "ADFML_ALERTS_EMAIL_TO": "data-team@example.com",
+        "ADFML_ALERTS_SMTP": "smtp://127.0.0.1:9",
+        "ADFML_ALERTS_SLACK_URL": "http://127.0.0.1:9/hook",
     }
     site.order(kind="behaviour", name="databricks.view_only", times=None)
     site.order(kind="behaviour", name="server.clock", value=-3600, times=None)

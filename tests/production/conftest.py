@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,24 @@ DEPLOY = PROJECT / "deploy"
 
 @dataclass
 class Deployment:
-    """A deployment that runs."""
+    """A deployment that runs.
+
+    Attributes:
+        serve_code: the code location, for as long as a block lasts.
+    """
 
     environment: dict[str, str]
     logs: ContainerClient
     daemon: subprocess.Popen[bytes]
     daemon_log: Path
+    serve_code: Callable[[], AbstractContextManager[object]]
+    code: ExitStack = field(default_factory=ExitStack)
+
+    def start_code(self) -> None:
+        self.code.enter_context(self.serve_code())
+
+    def stop_code(self) -> None:
+        self.code.close()
 
     def wait(self, what: str, done: Callable[[], Any], seconds: float = 120) -> Any:
         stop_at = time.monotonic() + seconds
@@ -94,10 +107,13 @@ def deployment(postgresql: RunningPostgresql, tmp_path_factory: pytest.TempPathF
             [sys.executable, "-m", "dagster", "instance", "migrate"], env=environment, check=True, capture_output=True
         )
         code = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(port), "-m", "tests.production.small_location"]
-        stack.enter_context(run_in_background("code location", code, environment, folder / "code.log"))
         daemon = ["demo.daemon", "run", "-w", str(DEPLOY / "workspace.yaml")]
         process = stack.enter_context(run_in_background("daemon", daemon, environment, folder / "daemon.log"))
-        yield Deployment(environment, container, process, folder / "daemon.log")
+        serve_code = partial(run_in_background, "code location", code, environment, folder / "code.log")
+        found = Deployment(environment, container, process, folder / "daemon.log", serve_code)
+        stack.callback(found.stop_code)
+        found.start_code()
+        yield found
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import dagster as dg
 
 from sensors.tags import COLLECTS, ROLE_TAG, SUBMITS
 
-DAYS = dg.StaticPartitionsDefinition(["2026-03-10"])
+DAYS = dg.StaticPartitionsDefinition(["2026-03-10", "2026-03-11"])
 
 
 @dg.asset(tags={ROLE_TAG: SUBMITS}, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.multi_run(1))

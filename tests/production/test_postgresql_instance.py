@@ -20,7 +20,7 @@ from tests.production.conftest import Deployment
 from tests.production.small_location import defs
 
 pytestmark = pytest.mark.slow
-DAY = "2026-03-10"
+DAY, NEXT_DAY = "2026-03-10", "2026-03-11"
 KEYS = [dg.AssetKey("summary_job"), dg.AssetKey("summary")]
 QUEUED, SUCCESS = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.SUCCESS
 
@@ -50,12 +50,7 @@ def test_a_run_waits_in_postgresqls_queue_is_released_and_what_was_printed_is_in
     ledger.record_ended(job.submission_key, RemoteStatus("succeeded", "SUCCESS"))
     assert release_runs(instance, ledger, logging.getLogger()) == 1
 
-    def ended() -> BulkActionStatus | None:
-        found = instance.get_backfill(backfill)
-        assert found is not None
-        return None if found.status == BulkActionStatus.REQUESTED else found.status
-
-    assert deployment.wait("the backfill to end", ended) == BulkActionStatus.COMPLETED_SUCCESS
+    assert wait_for_end(deployment, instance, backfill) == BulkActionStatus.COMPLETED_SUCCESS
     runs = {next(iter(run.asset_selection or ())): run for run in instance.get_runs(dg.RunsFilter(statuses=[SUCCESS]))}
     assert set(runs) == set(KEYS)
     for key, word in zip(KEYS, ("submitted", "collected"), strict=True):
@@ -64,6 +59,29 @@ def test_a_run_waits_in_postgresqls_queue_is_released_and_what_was_printed_is_in
         assert "STEP_SUCCESS" in logs["err"]
     for key in KEYS:
         assert instance.get_materialized_partitions(key) == {DAY}
+
+
+def wait_for_end(deployment: Deployment, instance: dg.DagsterInstance, backfill: str) -> BulkActionStatus:
+    def ended() -> BulkActionStatus | None:
+        found = instance.get_backfill(backfill)
+        assert found is not None
+        return None if found.status == BulkActionStatus.REQUESTED else found.status
+
+    status: BulkActionStatus = deployment.wait("the backfill to end", ended)
+    return status
+
+
+def test_a_backfill_waits_for_a_code_location_that_is_being_replaced(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.stop_code()
+    graph = defs.get_repository_def().asset_graph
+    backfill = launch_backfill(instance, graph, {KEYS[0]: [NEXT_DAY]}, title="test", tags={})
+    waits = f"Backfill {backfill} was unable to continue"
+    deployment.wait("the daemon to look for it in vain", lambda: waits in deployment.daemon_log.read_text())
+    deployment.start_code()
+    assert wait_for_end(deployment, instance, backfill) == BulkActionStatus.COMPLETED_SUCCESS
+    assert NEXT_DAY in instance.get_materialized_partitions(KEYS[0])
 
 
 def test_the_ui_reads_what_was_printed_from_blob(deployment: Deployment, instance: dg.DagsterInstance) -> None:
