@@ -82,7 +82,8 @@ def _describe_extracts(name: str, watermark: str) -> About:
         partition="a UTC day: the interval of watermarks that was recorded on it. A day that was missed is in the next "
         "one's interval.",
         materialising="records the interval up to the largest watermark there is, then reads it: none overlaps, none "
-        "is missing. A past day reads its recorded interval again.",
+        "is missing. A past day reads its recorded interval again; without "
+        "one it fails: its rows are in a later day.",
         failing="loses no row: the interval stays recorded, and materialising the day again reads it. Where the "
         "watermark went back, take a full snapshot.",
         activity="Lookup activities `GetLastWatermark` and `GetCurrentWatermark`, Copy activity "

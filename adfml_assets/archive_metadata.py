@@ -8,7 +8,7 @@ import dagster as dg
 
 from adfml_assets.archive.copying import Archived
 from adfml_assets.archive.throughput import plot_throughput
-from adfml_assets.metadata import describe_partition, describe_speed
+from adfml_assets.metadata import describe_partition, describe_speed, order_metadata
 from adfml_assets.origins import PERSONAL
 from resources.lake import Lake
 
@@ -28,7 +28,7 @@ def describe_archived(lake: Lake, archived: Archived) -> dict[str, Any]:
         return shown
     shown |= describe_speed(copied.rows, copied.seconds)
     plot = plot_throughput(copied)
-    return {**shown, "throughput": dg.MetadataValue.md(plot)} if plot else shown
+    return order_metadata({**shown, "throughput": dg.MetadataValue.md(plot)}) if plot else shown
 
 
 def _to_text(value: object) -> str:

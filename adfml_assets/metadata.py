@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from adfml_assets.origins import PERSONAL, Origins, build_lineage, describe_origins, list_personal, read_origins
+from adfml_assets.plots import PLOT
 from adfml_assets.samples import build_table, read_sample
 from resources.lake import Lake
 from resources.manifest import Manifest
@@ -115,6 +116,17 @@ def link_file(lake: Lake, folder: str, manifest: Manifest) -> dict[str, Any]:
     path = f"{folder}/{manifest.files[0].name}"
     url = lake.url(path)
     return {"file": dg.MetadataValue.url(url) if url else dg.MetadataValue.path(lake.uri(path))}
+
+
+def order_metadata(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as people read it from above: plots first, then numbers and texts, JSON documents at the end."""
+    return dict(sorted(shown.items(), key=lambda entry: _rank(entry[1])))
+
+
+def _rank(value: Any) -> int:
+    if isinstance(value, dg.MarkdownMetadataValue) and value.md_str and value.md_str.startswith(PLOT):
+        return 0
+    return 2 if isinstance(value, dg.JsonMetadataValue) else 1
 
 
 def describe_speed(rows: int, seconds: float) -> dict[str, Any]:

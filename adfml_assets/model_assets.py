@@ -9,7 +9,7 @@ from adfml_assets import lake_layout
 from adfml_assets.about import About, extend_options
 from adfml_assets.asset_keys import champion_key, job_key, model_key
 from adfml_assets.failures import tell_failures
-from adfml_assets.metadata import link_file
+from adfml_assets.metadata import link_file, order_metadata
 from adfml_assets.models.gate import BASELINE, CHAMPION, judge
 from adfml_assets.models.promotion import promote_version, tell_unity_catalog
 from adfml_assets.models.shown import describe_model, describe_versions, link_experiment
@@ -90,15 +90,17 @@ def build_model_asset(spec: TrainingSpec) -> dg.AssetsDefinition:
         alias = ", ".join(sorted(name for name, pointed in aliases.items() if pointed == version))
         folder = lake_layout.model_folder(spec.model, version)
         yield dg.MaterializeResult(
-            metadata={
-                **describe_model(metadata, judged, alias),
-                **describe_versions(control.models.list_versions(spec.model), aliases, spec.rules.metric),
-                **describe_job(job),
-                **link_experiment(metadata, job.url),
-                **link_file(lake, folder, manifest),
-                "unity_catalog": str(told),
-                "dagster/uri": lake.uri(folder),
-            }
+            metadata=order_metadata(
+                {
+                    **describe_model(metadata, judged, alias),
+                    **describe_versions(control.models.list_versions(spec.model), aliases, spec.rules.metric),
+                    **describe_job(job),
+                    **link_experiment(metadata, job.url),
+                    **link_file(lake, folder, manifest),
+                    "unity_catalog": str(told),
+                    "dagster/uri": lake.uri(folder),
+                }
+            )
         )
 
     return model

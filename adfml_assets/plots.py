@@ -19,6 +19,9 @@ _DPI = 72
 _COLOURS = 32
 _LONGEST_NAME = 40
 
+PLOT = "!["
+"""How a picture begins in Markdown."""
+
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
@@ -39,7 +42,7 @@ def to_markdown(figure: Figure, name: str) -> str:
     figure.savefig(drawn, format="png")
     # The event log keeps every plot: a few colours are enough, and a third of the bytes.
     Image.open(drawn).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(target, "png", optimize=True)
-    return f"![{name}](data:image/png;base64,{base64.b64encode(target.getvalue()).decode()})"
+    return f"{PLOT}{name}](data:image/png;base64,{base64.b64encode(target.getvalue()).decode()})"
 
 
 def escape(text: str) -> str:

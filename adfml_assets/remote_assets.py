@@ -262,17 +262,17 @@ def _find_undone(context: dg.AssetExecutionContext) -> Sequence[str]:
 
 
 def describe_job(job: RemoteJob) -> dict[str, Any]:
-    """A job as asset metadata: its key, page, state and request."""
+    """A job as asset metadata: its page, key, state and request."""
     metadata: dict[str, Any] = {
+        **({"page": dg.MetadataValue.url(job.url)} if job.url else {}),
         "submission_key": job.submission_key,
         "attempt": job.attempt,
         "service": job.service,
         "remote_id": job.remote_id or "",
         "remote_state": job.remote_state or job.state,
-        "request": dg.MetadataValue.json(cast("dict[str, Any]", json.loads(json.dumps(dict(job.request))))),
     }
-    if job.url:
-        metadata["page"] = dg.MetadataValue.url(job.url)
     if job.submitted_at and job.ended_at:
         metadata["minutes"] = round((job.ended_at - job.submitted_at).total_seconds() / 60, 2)
+    # Long, and the last that anybody wants to read.
+    metadata["request"] = dg.MetadataValue.json(cast("dict[str, Any]", json.loads(json.dumps(dict(job.request)))))
     return metadata

@@ -21,7 +21,7 @@ from adfml_assets.asset_keys import (
 )
 from adfml_assets.errors import DeclarationInvalid
 from adfml_assets.failures import tell_failures
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.past_days import COVERED_TAGS
 from adfml_assets.remote_assets import (
     COLLECTS_TAGS,
@@ -275,7 +275,8 @@ def build_scores(
         control.ledger.mark_collected(job.submission_key, context.run_id)
         folder = lake_layout.scores_folder(model, day)
         shown = {**describe_partition(lake, folder, manifest, texts=TEXTS), **describe_version(expected)}
-        yield dg.MaterializeResult(metadata={**shown, **describe_scores(table["score"]), **describe_job(job)})
+        shown |= {**describe_scores(table["score"]), **describe_job(job)}
+        yield dg.MaterializeResult(metadata=order_metadata(shown))
 
     return scores
 

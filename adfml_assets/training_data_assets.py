@@ -9,7 +9,7 @@ from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import features_key, table_key, training_data_key
 from adfml_assets.failures import tell_failures
 from adfml_assets.features.sources import source_key
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.training.choice import Asked
 from adfml_assets.training.shown import describe_columns, show_card
@@ -75,7 +75,7 @@ def build_training_data_asset(
             run_id=context.run_id,
         )
         shown = describe_partition(lake, folder, manifest, texts=describe_columns(card))
-        return dg.MaterializeResult(metadata={**shown, **show_card(card)})
+        return dg.MaterializeResult(metadata=order_metadata({**shown, **show_card(card)}))
 
     return training_data
 

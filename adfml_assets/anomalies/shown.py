@@ -12,7 +12,7 @@ from adfml_assets.anomalies.detecting import Detection
 from adfml_assets.anomalies.plots import plot_contributors, plot_scores
 from adfml_assets.anomalies.results import TIMESTAMP
 from adfml_assets.anomalies.summary import SeriesSummary
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.origins import build_facts
 from resources.lake import Lake
 
@@ -56,7 +56,7 @@ def describe_detection(lake: Lake, found: Detection) -> dict[str, Any]:
     for name, plot in (("scores", plot_scores(summary)), ("top_contributors", plot_contributors(summary))):
         if plot:
             shown[name] = dg.MetadataValue.md(plot)
-    return shown
+    return order_metadata(shown)
 
 
 def describe_origins(spec: DetectorSpec, asset: str, personal: Collection[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from adfml_assets.drift.comparison import Comparison
 from adfml_assets.drift.history import read_history
 from adfml_assets.drift.plots import plot_distributions, plot_history, plot_psi
 from adfml_assets.drift.report import DriftReport
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.origins import Origins
 from resources.lake import Lake
 from resources.manifest import Manifest
@@ -65,7 +65,7 @@ def describe_drift(lake: Lake, report: DriftReport, folder: str, manifest: Manif
     for name, plot in _draw(lake, report).items():
         if plot is not None:
             shown[name] = dg.MetadataValue.md(plot)
-    return shown
+    return order_metadata(shown)
 
 
 def _find_origins(report: DriftReport) -> Origins:

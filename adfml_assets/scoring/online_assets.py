@@ -8,7 +8,7 @@ import dagster as dg
 from adfml_assets import lake_layout
 from adfml_assets.asset_keys import scores_key, scoring_input_key
 from adfml_assets.failures import tell_failures
-from adfml_assets.metadata import describe_partition
+from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.remote_assets import SUBMITS_POLICY
 from adfml_assets.scoring.empty_day import materialise_no_scores
 from adfml_assets.scoring.model_choice import require_current
@@ -79,7 +79,8 @@ def build_online_scores(
         result = score_online(lake, online, request, records, asset=asset, now=now, run_id=context.run_id)
         if result.errors:
             context.log.warning("%d of %d records have no score: see errors.parquet.", result.errors, records.rows)
-        return dg.MaterializeResult(metadata={**_describe(lake, request, result), "endpoint": online.find_uri(target)})
+        shown = {**_describe(lake, request, result), "endpoint": online.find_uri(target)}
+        return dg.MaterializeResult(metadata=order_metadata(shown))
 
     return scores
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from resources.alerts.channel import Channel, LogChannel
 from resources.alerts.mail import read_mail
 from resources.alerts.webhook import read_slack, read_teams
-from resources.settings import ALERTS_EMAIL_TO, ALERTS_SLACK_URL, ALERTS_TEAMS_URL
+from resources.settings import ALERTS_EMAIL_TO, ALERTS_SLACK_URL, ALERTS_TEAMS_URL, Setting
 
-_READERS = {
+_READERS: dict[str, tuple[Setting, Callable[[], Channel]]] = {
     "email": (ALERTS_EMAIL_TO, read_mail),
     "teams": (ALERTS_TEAMS_URL, read_teams),
     "slack": (ALERTS_SLACK_URL, read_slack),
