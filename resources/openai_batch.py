@@ -131,7 +131,8 @@ class OpenAIBatch(dg.ConfigurableResource):
         key = (batch.metadata or {}).get(_KEY)
         facts = {"input_file_id": batch.input_file_id, **({"remote_key": key} if key else {})}
         started = datetime.fromtimestamp(batch.created_at, UTC)
-        status = describe_running(batch.status)
+        # One that expired or was cancelled may have answered rows, which are settled; one that failed has none.
+        status = describe_failure(batch) if batch.status == "failed" else describe_running(batch.status)
         return ForeignJob(RemoteRun(batch.id, None, facts), started, status, tuple(differences))
 
     def cancel(self, job: RemoteJob) -> None:
