@@ -79,15 +79,25 @@ def make_pipeline(name: str, template: str, given: Mapping[str, Any], *, as_json
         shutil.rmtree(folder)
         typer.echo(f"With {name} the definitions cannot be loaded; it was taken away again.", err=True)
         raise
-    guessed = {one: values[one] for one in TAKES[template] if not given.get(one)}
+    known = find_known(template, given)
+    left_out = {one: values[one] for one in TAKES[template] if not given.get(one)}
+    taken = {one: value for one, value in left_out.items() if known.get(one) == value}
+    guessed = {one: value for one, value in left_out.items() if one not in taken}
     if as_json:
-        print_json({"folder": str(folder), "template": template, "files": files, "not_given": guessed})
+        made = {"folder": str(folder), "template": template, "files": files}
+        print_json({**made, "taken_from_declarations": taken, "not_given": guessed})
         return
     for file in files:
         typer.echo(f"made     {folder / file}")
+    if taken:
+        shown = ", ".join(f"--{_OPTIONS.get(one, one)} {_join(value)}" for one, value in taken.items())
+        typer.echo(f"taken from what is declared: {shown}")
     for one, value in guessed.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        typer.echo(f"not given: --{_OPTIONS.get(one, one)}; {shown} stands in its place")
+        typer.echo(f"not given: --{_OPTIONS.get(one, one)}; {_join(value)} stands in its place")
+
+
+def _join(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def fill(name: str, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +115,7 @@ def fill(name: str, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
             takes = ", ".join(f"--{_OPTIONS.get(known, known)}" for known in TAKES[template])
             raise CommandFailed(f"Template {template} does not take --{_OPTIONS.get(one, one)}: it takes {takes}.")
     given = {one: value for one, value in given.items() if value}
-    known = read_features(given.get("features", DEFAULTS["features"])) if template in _OF_FEATURES else {}
-    values = {**DEFAULTS, **known, "model": name, **given}
+    values = {**DEFAULTS, "model": name, **find_known(template, given), **given}
     if template == "score" and "tables" not in given:
         schema = values["tables"][0].partition(".")[0]
         values["tables"] = [f"{schema}.{TARGET}"]
@@ -117,6 +126,17 @@ def fill(name: str, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if not (schema and rest):
             raise CommandFailed(f"--table is {table!r}: expected schema.table, such as dbo.Orders (SQLite's is main).")
     return values
+
+
+def find_known(template: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the declarations of the model and the feature set that are named say already; nothing of other templates."""
+    if template not in _OF_FEATURES:
+        return {}
+    models = [one for kind, one in declared.read_declarations(declared.DEFS) if kind == "TrainedModel"]
+    trained = next((one for one in models if one.get("name") == given.get("model")), {})
+    of_model = {"features": trained["from_features"]} if trained.get("from_features") else {}
+    features = given.get("features") or of_model.get("features") or DEFAULTS["features"]
+    return {**of_model, **read_features(features)}
 
 
 def read_features(name: str) -> dict[str, Any]:

@@ -124,6 +124,23 @@ def test_what_was_not_given_is_said(defs: Path) -> None:
     assert "not given: --key" not in said
 
 
+def test_what_the_model_and_its_features_say_is_taken_from_them(defs: Path) -> None:
+    given = ("--database", "crm", "--table", "main.Orders", "--key", "AccountId", "--timestamp", "PlacedAt")
+    assert call("init", "account_features", "--template", "features", *given, "--owner", "team:sales").exit_code == 0
+    made = call("init", "spend", "--template", "model", "--features", "account_features").stdout
+    assert (
+        "taken from what is declared: --database crm, --table main.Orders, --timestamp PlacedAt, --key AccountId, "
+        "--owner team:sales\n"
+    ) in made
+    assert "not given" not in made
+    scored = call("init", "spend_scores", "--template", "score", "--model", "spend").stdout
+    assert "taken from what is declared: --features account_features, --database crm, --owner team:sales\n" in scored
+    assert "not given: --table; main.Predictions stands in its place" in scored
+    written = (defs / "spend_scores" / "defs.yaml").read_text()
+    assert "from_features: account_features" in written
+    assert "table: crm.main.Predictions" in written
+
+
 def test_where_the_deployment_does_not_load_nothing_stays(defs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise CommandFailed("The definitions cannot be loaded.")
