@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -17,6 +18,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "resources" / "sql"
 TABLES = {
     "archive_watermark_sqlite.sql": "sqlite",
     "archive_watermark_postgresql.sql": "postgres",
+    "archive_watermark_duckdb.sql": "duckdb",
     "archive_watermark_mssql.sql": "tsql",
 }
 
@@ -55,21 +57,36 @@ def test_a_partition_and_a_number_are_there_once(file: str, dialect: str) -> Non
     assert re.search(r"CONSTRAINT UQ_ArchiveWatermark_Sequence UNIQUE \( ?TableName ?, SequenceNumber ?\)", text)
 
 
+def write_intervals(connection: sqlite3.Connection | duckdb.DuckDBPyConnection, refused: type[Exception]) -> None:
+    """A row as the project writes it, and that neither its partition nor its number is taken a second time."""
+    insert = (
+        'INSERT INTO "ArchiveWatermark" '
+        '("TableName", "PartitionKey", "SequenceNumber", "UpperWatermark", "RecordedAt", "RunId") '
+        "VALUES ('shop.dbo.Orders', ?, ?, '2026-03-10 09:30:00.1234567', '2026-03-10 09:30:00', 'run')"
+    )
+    connection.execute(insert, ("2026-03-10", 0))
+    for partition, number in (("2026-03-11", 0), ("2026-03-10", 1)):
+        with pytest.raises(refused, match=r"UNIQUE|Duplicate key"):
+            connection.execute(insert, (partition, number))
+    select = 'SELECT "WatermarkKind", "UpperWatermark", "LowerWatermark" FROM "ArchiveWatermark"'
+    assert connection.execute(select).fetchall() == [("datetime", "2026-03-10 09:30:00.1234567", None)]
+
+
 def test_the_sqlite_table_can_be_made_twice_and_holds_what_the_project_writes() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         for statement in read_statements("archive_watermark_sqlite.sql") * 2:
             connection.execute(statement)
-        insert = (
-            "INSERT INTO ArchiveWatermark (TableName, PartitionKey, SequenceNumber, UpperWatermark, RecordedAt, RunId) "
-            "VALUES ('shop.dbo.Orders', ?, ?, '2026-03-10 09:30:00.1234567', '2026-03-10 09:30:00', 'run')"
-        )
-        connection.execute(insert, ("2026-03-10", 0))
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            connection.execute(insert, ("2026-03-11", 0))
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            connection.execute(insert, ("2026-03-10", 1))
-        (row,) = connection.execute("SELECT WatermarkKind, UpperWatermark, LowerWatermark FROM ArchiveWatermark")
-    assert row == ("datetime", "2026-03-10 09:30:00.1234567", None)
+        write_intervals(connection, sqlite3.IntegrityError)
+
+
+def test_the_duckdb_table_can_be_made_twice_and_holds_what_the_project_writes() -> None:
+    with duckdb.connect() as connection:
+        for statement in read_statements("archive_watermark_duckdb.sql") * 2:
+            connection.execute(statement)
+        write_intervals(connection, duckdb.ConstraintException)
+        for statement in read_statements("archive_watermark_duckdb.sql"):
+            connection.execute(statement)
+        assert connection.execute('SELECT count(*) FROM "ArchiveWatermark"').fetchall() == [(1,)]
 
 
 def parse_procedure() -> exp.Create:
