@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -175,15 +175,15 @@ def _write_parts(
     read = snapshot.schema_of(query)
 
     def write(part: TableQuery) -> None:
-        batches: Iterator[pa.RecordBatch] = snapshot.read(part)
-        if rules.hash:
-            batches = hash_batches(batches, hash_schema(read, rules.hash), rules.hash)
-        if not options.times_typed and find_times(read):
-            batches = convert_times(batches, schema)
-        with run.lake.write_parquet_parts(lambda _index: build_path(), schema, options.parquet) as sink:
-            for batch in batches:
-                sink.write(batch)
-                progress.add(batch)
+        with _reading(snapshot, part) as batches:
+            if rules.hash:
+                batches = hash_batches(batches, hash_schema(read, rules.hash), rules.hash)
+            if not options.times_typed and find_times(read):
+                batches = convert_times(batches, schema)
+            with run.lake.write_parquet_parts(lambda _index: build_path(), schema, options.parquet) as sink:
+                for batch in batches:
+                    sink.write(batch)
+                    progress.add(batch)
         written.extend(sink.files)
 
     if len(parts) == 1:
@@ -192,6 +192,20 @@ def _write_parts(
     with ThreadPoolExecutor(len(parts), thread_name_prefix="part") as pool:
         for _ in pool.map(write, parts):
             pass
+
+
+@contextmanager
+def _reading(snapshot: Snapshot, query: TableQuery) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of a query, whose connection is given back at the end of the block.
+
+    An error that is kept until all tables are done keeps what was being read too, and the snapshot has few connections.
+    """
+    batches = snapshot.read(query)
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _number_files(target: Target, source: SourceTable) -> Callable[[], str]:

@@ -84,19 +84,21 @@ def _open_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
         with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         yield sa.make_url(f"sqlite:///{tmp_path}/shop.sqlite")
+    elif kind == "duckdb":
+        yield sa.make_url(f"duckdb:///{tmp_path}/shop.duckdb")
     else:
         with request.getfixturevalue("postgresql").database() as url:
             yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "duckdb"])
 def source(
     request: pytest.FixtureRequest, tmp_path: Path, _settings: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Source]:
     with _open_url(request.param, tmp_path, request) as url:
         monkeypatch.setenv("ADFML_SHOP_URL", url.render_as_string(hide_password=False))
         engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-        found = Source(request.param, "main" if request.param == "sqlite" else "public", engine)
+        found = Source(request.param, "public" if request.param == "postgresql" else "main", engine)
         found.execute(TRANSACTIONS)
         yield found
 

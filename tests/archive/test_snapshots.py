@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import pytest
@@ -16,7 +17,9 @@ from adfml_assets.errors import PastSnapshot, RowsDiffer
 from resources.errors import NotFound, SettingMissing, UnexpectedValue, Unreachable
 from resources.manifest import list_data_paths
 from resources.parquet_files import ParquetOptions
-from tests.archive.conftest import Archive, Source
+from resources.parquet_parts import PartedSink
+from resources.servers.duckdb import READERS
+from tests.archive.conftest import EVERYTHING, Archive, Source
 from tests.conftest import NOW, TODAY
 
 
@@ -40,9 +43,9 @@ def test_the_manifest_says_what_the_partition_holds_and_where_it_is_from(archive
     assert (manifest.rows, manifest.facts["rows_at_source"], manifest.run_id) == (1, 1, "run")
     assert manifest.facts["primary_key"] == ["TransactionId"]
     assert {c.name: c.type for c in manifest.columns}["UnitPrice"] == "decimal128(12, 3)"
-    assert {c.name: (c.source_type or "").lower().replace(" ", "") for c in manifest.columns}["UnitPrice"] == (
-        "numeric(12,3)"
-    )
+    declared = {c.name: (c.source_type or "").lower().replace(" ", "") for c in manifest.columns}["UnitPrice"]
+    # Each server's own name of the type.
+    assert declared == ("decimal(12,3)" if source.kind == "duckdb" else "numeric(12,3)")
     assert manifest.source["kind"] == source.kind
     assert manifest.source["table"] == "Transactions"
     assert manifest.source["snapshot"]["isolation"]
@@ -89,10 +92,11 @@ def test_a_missing_table_is_named_with_those_that_exist(archive: Archive, source
 def test_an_unreachable_database_says_which_where_and_what_to_check(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Source
 ) -> None:
-    monkeypatch.setenv("ADFML_SHOP_URL", f"sqlite:///{tmp_path}/gone.sqlite")
-    with pytest.raises(Unreachable, match=r"Database 'shop' at sqlite:.*gone.sqlite cannot be reached"):
+    kind = "duckdb" if source.kind == "duckdb" else "sqlite"
+    monkeypatch.setenv("ADFML_SHOP_URL", f"{kind}:///{tmp_path}/gone.{kind}")
+    with pytest.raises(Unreachable, match=rf"Database 'shop' at {kind}:.*gone.{kind} cannot be reached"):
         archive.snapshot(source.transactions)
-    assert not (tmp_path / "gone.sqlite").exists()
+    assert not (tmp_path / f"gone.{kind}").exists()
     monkeypatch.delenv("ADFML_SHOP_URL")
     archive.databases = type(archive.databases)()
     with pytest.raises(SettingMissing, match="ADFML_SHOP_URL is not set: the SQLAlchemy URL of database 'shop'"):
@@ -118,7 +122,7 @@ def test_a_huge_table_becomes_several_files_read_by_several_connections(archive:
     generate = (
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
         if source.kind == "sqlite"
-        else f"WITH n(i) AS (SELECT generate_series(1, {rows})) "
+        else f"WITH n(i) AS (SELECT * FROM generate_series(1, {rows})) "
     )
     text = "hex(randomblob(20))" if source.kind == "sqlite" else "md5(i::text)"
     source.execute(
@@ -181,6 +185,23 @@ def test_a_copy_that_lacks_rows_becomes_no_partition(archive: Archive, source: S
         with pytest.raises(RowsDiffer, match="1 rows were copied, but the source counts 2"):
             take_snapshot(run, source.transactions, TableRules(), TODAY, asset="archive/t")
     assert archive.lake.list_files("archive/shop") == []
+
+
+def test_a_lake_that_is_full_for_some_tables_is_not_for_the_others(
+    archive: Archive, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than a snapshot has connections: each gives its own back, though its error is kept for the end."""
+    source.add(1, "2026-03-01 12:00:00.000000")
+    failures: list[OSError] = []
+    with archive.run() as run:
+        with monkeypatch.context() as full:
+            full.setattr(PartedSink, "write", Mock(side_effect=OSError("No space left on device")))
+            for number in range(READERS + 2):
+                with pytest.raises(OSError, match="No space left") as caught:
+                    take_snapshot(run, source.transactions, EVERYTHING, TODAY, asset=f"archive/{number}")
+                failures.append(caught.value)
+        assert take_snapshot(run, source.transactions, EVERYTHING, TODAY, asset="archive/t").manifest.rows == 1
+    assert len(failures) == READERS + 2
 
 
 def test_times_of_day_are_text_that_spark_can_read_or_times_as_told(archive: Archive, source: Source) -> None:
