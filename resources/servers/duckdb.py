@@ -85,8 +85,9 @@ class DuckdbServer:
 
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
-        if isinstance(error, duckdb.CatalogException):
-            return NotFound("table", str(table), f"database '{self.database}'", map(str, snapshot.list_readable()))
+        # A function or another table that a condition names is not known in the same words.
+        if isinstance(error, duckdb.CatalogException) and table not in (readable := snapshot.list_readable()):
+            return NotFound("table", str(table), f"database '{self.database}'", map(str, readable))
         if isinstance(error, duckdb.IOException | duckdb.InterruptException | duckdb.OutOfMemoryException):
             return self.lose(reason)
         return Refused(*self._named, reason, f"the condition (`where`) declared for {table}")
@@ -227,8 +228,8 @@ class DuckdbSnapshot:
         schema = self.schema_of(query)
         sql, parameters = duckdb_queries.select_rows(query)
         rows = max(BATCH_BYTES // (_VALUE_BYTES * max(len(schema), 1)), 2_048)
-        with self._borrow() as connection:
-            try:
+        try:
+            with self._borrow() as connection:
                 for batch in connection.execute(sql, parameters).to_arrow_reader(rows):
                     for column, values in zip(query.columns, batch.columns, strict=True):
                         _require_counterparts(query.table, column, values)
@@ -236,8 +237,9 @@ class DuckdbSnapshot:
                         [values.cast(kind) for values, kind in zip(batch.columns, schema.types, strict=True)],
                         schema=schema,
                     )
-            except duckdb.Error as error:
-                raise self._server.explain(error, query.table.name, self) from None
+        except duckdb.Error as error:
+            # Not before the transaction was given back: what explains it takes one, and there may be no other.
+            raise self._server.explain(error, query.table.name, self) from None
 
     def split(self, query: TableQuery, parts: int) -> Sequence[TableQuery]:
         """The query itself: DuckDB reads with several threads as it is."""

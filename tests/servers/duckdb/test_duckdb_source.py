@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from resources.database import Databases
 from resources.errors import NotFound, Refused, SettingInvalid, UnexpectedValue, Unreachable
 from resources.servers.base import TableName, TableQuery, Watermark
-from resources.servers.duckdb import DuckdbServer, DuckdbSnapshot
+from resources.servers.duckdb import READERS, DuckdbServer, DuckdbSnapshot
 from resources.servers.opening import open_server
 from resources.settings import database_setting
 
@@ -112,6 +113,25 @@ def test_what_has_no_counterpart_is_refused(snapshot: DuckdbSnapshot) -> None:
         snapshot.describe(TableName("main", "Tee"))
     with pytest.raises(NotFound, match=r"no column 'idd' in main.T"):
         read(snapshot, "idd")
+
+
+def test_a_condition_is_refused_with_its_reason_also_where_no_transaction_is_free(snapshot: DuckdbSnapshot) -> None:
+    query = TableQuery(snapshot.describe(NAME), ("id",))
+    begun = [snapshot.read(query) for _ in range(READERS - 1)]
+    assert sum(next(reader).num_rows for reader in begun) == 3 * len(begun)
+    with pytest.raises(Refused, match=r"refused: Catalog Error: .*no_such_function.*where"):
+        read(snapshot, "id", where="no_such_function(id)")
+    with pytest.raises(Refused, match=r"refused: Catalog Error: .*no_such_table.*where"):
+        snapshot.count(replace(query, where="id IN (FROM no_such_table)"))
+
+
+def test_a_table_that_was_dropped_since_it_was_described_is_not_found(server: DuckdbServer, file: Path) -> None:
+    with server.open_snapshot() as before:
+        described = before.describe(NAME)
+    with duckdb.connect(file) as connection:
+        connection.execute('DROP VIEW few; DROP TABLE "T"')
+    with server.open_snapshot() as after, pytest.raises(NotFound, match=r"no table 'main.T' in database 'shop'"):
+        list(after.read(TableQuery(described, ("id",))))
 
 
 def test_rows_are_followed_by_a_watermark(snapshot: DuckdbSnapshot) -> None:
