@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from resources.database import build_engine, describe_address, open_connection
+from resources.duckdb_file import write_alone
 from resources.errors import Unreachable
 from resources.settings import CONTROL
 
@@ -213,8 +214,13 @@ def _begin_immediately(engine: Engine) -> None:
 @contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
     """A transaction on the control database that sees no other writer's half: committed at the end, or not at all."""
-    isolation = {} if engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
-    with engine.connect().execution_options(**isolation) as connection, connection.begin():
+    # SQLite's and DuckDB's files have one writer at a time, and no name for what their transactions are.
+    isolation = {} if engine.dialect.name in {"sqlite", "duckdb"} else {"isolation_level": "SERIALIZABLE"}
+    with (
+        engine.connect().execution_options(**isolation) as connection,
+        write_alone(connection),
+        connection.begin(),
+    ):
         yield connection
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,19 @@ def day(number: int) -> dict[str, Any]:
     """Partition and clock of the n-th day."""
     now = NOW + timedelta(days=number)
     return {"day": f"{now:%Y-%m-%d}", "now": now, "run_id": f"run of day {number}"}
+
+
+def make_watermarks(source: Source) -> None:
+    """The shipped table ArchiveWatermark, in the source."""
+    ddl = Path(__file__).parents[2] / f"resources/sql/archive_watermark_{source.kind}.sql"
+    raw = source.engine.raw_connection()
+    try:
+        driver = raw.driver_connection
+        assert driver is not None
+        driver.executescript(ddl.read_text()) if source.kind == "sqlite" else driver.execute(ddl.read_text())
+        driver.commit()
+    finally:
+        raw.close()
 
 
 def test_increments_are_contiguous_and_a_missed_day_is_in_the_next(archive: Archive, source: Source) -> None:
@@ -127,20 +142,10 @@ def test_a_table_without_rows_starts_when_it_has_some(archive: Archive, source: 
 
 
 def test_intervals_can_be_kept_in_the_source_beside_adf(archive: Archive, source: Source) -> None:
-    from pathlib import Path
-
     source.add(1, stamp("2026-03-09"))
     with pytest.raises(NotFound, match="no table 'ArchiveWatermark'"):
         archive.increment(source.transactions, watermarks_in="source")
-    ddl = Path(__file__).parents[2] / f"resources/sql/archive_watermark_{source.kind}.sql"
-    raw = source.engine.raw_connection()
-    try:
-        driver = raw.driver_connection
-        assert driver is not None
-        driver.executescript(ddl.read_text()) if source.kind == "sqlite" else driver.execute(ddl.read_text())
-        driver.commit()
-    finally:
-        raw.close()
+    make_watermarks(source)
     assert archive.ids(archive.increment(source.transactions, watermarks_in="source")) == [1]
     source.add(2, stamp("2026-03-10"))
     assert archive.ids(archive.increment(source.transactions, watermarks_in="source", **day(1))) == [2]
@@ -150,6 +155,22 @@ def test_intervals_can_be_kept_in_the_source_beside_adf(archive: Archive, source
             'SELECT "SequenceNumber", "ArchiveTimestamp" FROM "ArchiveWatermark" ORDER BY 1'
         ).fetchall()
     assert [(row[0], str(row[1])[:19]) for row in found] == [(0, "2026-03-09 12:00:00"), (1, "2026-03-10 12:00:00")]
+
+
+def test_who_records_beside_others_in_the_source_goes_on_where_they_ended(archive: Archive, source: Source) -> None:
+    make_watermarks(source)
+    intervals = archive.control.find_intervals("shop", archive.databases.engine("shop"))
+
+    def record(number: int) -> int:
+        # Half of them want the partition of another one.
+        name, partition = source.transactions.full_name, f"2026-03-{number // 2 + 1:02d}"
+        return intervals.record(name, partition, stamp(partition), f"run {number}").sequence
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(record, range(24)))
+    assert numbers[::2] == numbers[1::2]
+    assert sorted(numbers[::2]) == list(range(12))
+    assert intervals.find_gaps(source.transactions.full_name) == []
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
