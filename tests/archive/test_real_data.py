@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import sqlalchemy as sa
 
 from tests.archive.conftest import Archive, Source
 from tests.demo_data.shop import REPOSITORY
@@ -34,22 +38,44 @@ COLUMNS = {
 
 
 def load(source: Source) -> int:
-    """All lines of the file, with their number as key; everything as the file has it."""
+    """All lines of the file, with their number as key, in the quickest way of each server; everything as it has it."""
     declared = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
     source.execute(f'CREATE TABLE "Retail" (line INTEGER PRIMARY KEY, {declared})')
-    names = ", ".join(f'"{name}"' for name in COLUMNS)
+    with closing(source.engine.raw_connection()) as raw:
+        connection: Any = raw.driver_connection
+        if source.kind == "duckdb":
+            names = ", ".join(f'"{name}"' for name in COLUMNS)
+            # Its executemany takes half a millisecond a row.
+            connection.execute(
+                f'INSERT INTO "Retail" SELECT file_row_number + 1, {names} '
+                f"FROM read_parquet('{RETAIL}', file_row_number = true)"
+            )
+        elif source.kind == "sqlite":
+            marks = ", ".join("?" * (1 + len(COLUMNS)))
+            connection.executemany(f'INSERT INTO "Retail" VALUES ({marks})', read_lines(str))
+        else:
+            with connection.cursor().copy('COPY "Retail" FROM STDIN') as copy:
+                for row in read_lines():
+                    copy.write_row(row)
+        raw.commit()
+        cursor = raw.cursor()
+        cursor.execute('SELECT count(*) FROM "Retail"')
+        return int(cursor.fetchall()[0][0])
+
+
+def read_lines(write_moment: Callable[[datetime], Any] = lambda moment: moment) -> Iterator[tuple[Any, ...]]:
+    """Rows of the file, each after its number."""
+    place = list(COLUMNS).index("InvoiceDate")
     line = 0
-    with source.engine.begin() as connection:
-        insert = sa.text(f'INSERT INTO "Retail" (line, {names}) VALUES (:line, {", ".join(":" + n for n in COLUMNS)})')
-        for batch in pq.ParquetFile(RETAIL).iter_batches(20_000):
-            rows = [{name: row[name] for name in COLUMNS} for row in batch.to_pylist()]
-            for row in rows:
-                line += 1
-                row["line"] = line
-                row["CustomerID"] = None if row["CustomerID"] is None else str(row["CustomerID"])
-                row["InvoiceDate"] = str(row["InvoiceDate"]) if source.kind == "sqlite" else row["InvoiceDate"]
-            connection.execute(insert, rows)
-    return line
+    for batch in pq.ParquetFile(RETAIL).iter_batches(20_000, columns=list(COLUMNS)):
+        columns = [
+            batch.column(name).cast(pa.string()) if name == "CustomerID" else batch.column(name) for name in COLUMNS
+        ]
+        values = [column.to_pylist() for column in columns]
+        values[place] = [write_moment(moment) for moment in values[place]]
+        for row in zip(*values, strict=True):
+            line += 1
+            yield line, *row
 
 
 def test_half_a_million_invoice_lines_are_the_same(archive: Archive, source: Source, tmp_path: Path) -> None:
