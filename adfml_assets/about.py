@@ -12,7 +12,7 @@ from resources.settings import database_setting
 PIPELINE_TAG = "adf/pipeline"
 """The tag by which the catalogue finds everything that takes the place of a pipeline."""
 
-_DATABASE_KINDS = {"mssql": "sqlserver", "postgresql": "postgres", "sqlite": "sqlite"}
+_DATABASE_KINDS = {"mssql": "sqlserver", "postgresql": "postgres", "sqlite": "sqlite", "duckdb": "duckdb"}
 _MOST_TAG_CHARACTERS = 63
 
 
@@ -69,7 +69,7 @@ def extend_options(
 
 
 def find_database_kind(database: str) -> str:
-    """The kind of a database, for its icon: `sqlserver`, `postgres`, `sqlite`; `sql` where its address is not at hand.
+    """The kind of a database, for its icon: `sqlserver`, `duckdb` and the like; `sql` where its address is not at hand.
 
     Only the environment is looked at: an address that is kept in Key Vault stays there while assets are loaded.
     """

@@ -199,6 +199,7 @@ def test_an_address_that_is_no_page_or_holds_a_user_is_refused_and_not_shown(
     ("url", "kind"),
     [
         ("sqlite:///shop.sqlite", "sqlite"),
+        ("duckdb:///shop.duckdb", "duckdb"),
         ("postgresql+psycopg://user@host/db", "postgres"),
         ("mssql+mssqlpython://@server:1433/db?Encrypt=yes", "sqlserver"),
         ("", "sql"),
