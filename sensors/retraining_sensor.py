@@ -98,7 +98,8 @@ def build_retraining_sensor(watched: Watched, rules: RetrainingRules) -> dg.Sens
     model = watched.model
 
     @dg.sensor(
-        name=f"retraining_of_{model}",
+        # As the asset is called: a model's own name may have what Dagster takes in no name.
+        name=f"retraining_of_{watched.asset.rpartition('/')[2]}",
         job=watched.job,
         description=(
             f"Asks for a new version of `{model}` where {rules.over} of the last {rules.of} partitions of the champion "

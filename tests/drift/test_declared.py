@@ -28,6 +28,11 @@ def test_only_retrain_makes_a_sensor_and_its_job() -> None:
     assert checks == {"feature_drift", "score_drift", "missing_values"}
 
 
+def test_a_models_name_may_have_what_dagster_takes_in_no_name() -> None:
+    built = Drift(retrain=Retrain()).build_defs("spend-forecast", lambda about, kinds: {})
+    assert [sensor.name for sensor in built.sensors or []] == ["retraining_of_spend_forecast"]
+
+
 @pytest.mark.parametrize(
     ("build", "field", "expected"),
     [
