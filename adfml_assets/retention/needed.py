@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from adfml_assets import lake_layout
 from adfml_assets.archived_partitions import parse_reference
+from adfml_assets.asset_keys import model_key
 from adfml_assets.retention.series import Series
-from resources.manifest import Manifest, read_manifest
+from resources.manifest import FILE_NAME, Manifest, read_manifest
 from resources.model_versions import CHAMPION
 from sensors.waiting import PARTITION_TAG
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from resources.lake import Lake
 
 CLAIM_AGE = timedelta(days=1)
-_MODELS = "ml/models/"
+_TRAINED_ON = "ml/training-data"
 
 
 def find_needed_folders(lake: Lake, control: ControlDatabase) -> dict[str, str]:
@@ -30,7 +32,7 @@ def find_needed_folders(lake: Lake, control: ControlDatabase) -> dict[str, str]:
     gate has not judged, and those a remote job is under way for.
     """
     needed: dict[str, str] = {}
-    for model, version in _list_versions_in_use(control):
+    for model, version in _list_versions_in_use(lake, control):
         manifest = read_manifest(lake, lake_layout.training_data_folder(model, version))
         if manifest is not None:
             why = f"the training data of {model} version {version}, which is in use, was made of it"
@@ -86,7 +88,7 @@ def _list_days(tags: Mapping[str, str]) -> list[str]:
     return [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
 
 
-def _list_versions_in_use(control: ControlDatabase) -> set[tuple[str, str]]:
+def _list_versions_in_use(lake: Lake, control: ControlDatabase) -> set[tuple[str, str]]:
     models = control.models
     used = set()
     for model in models.list_models():
@@ -95,7 +97,15 @@ def _list_versions_in_use(control: ControlDatabase) -> set[tuple[str, str]]:
         used |= {(model, version) for version in champions if version is not None}
         used |= {(model, known.version) for known in models.list_versions(model) if known.verdict is None}
     open_jobs = control.ledger.list_awaited() | control.ledger.list_uncollected()
-    return used | {(a.removeprefix(_MODELS), partition) for a, partition in open_jobs if a.startswith(_MODELS)}
+    return used | {one for one in _list_trained_on(lake) if (model_key(one[0]).to_user_string(), one[1]) in open_jobs}
+
+
+def _list_trained_on(lake: Lake) -> set[tuple[str, str]]:
+    """Models and versions that have training data: an asset's key does not say a model's name, its folder does."""
+    paths = (path.removeprefix(f"{_TRAINED_ON}/").split("/") for path in lake.list_files(_TRAINED_ON))
+    return {
+        (unquote(parts[0]), unquote(parts[1].removeprefix("version="))) for parts in paths if parts[-1] == FILE_NAME
+    }
 
 
 def _list_sources(manifest: Manifest) -> Iterable[str]:

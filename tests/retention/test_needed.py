@@ -7,6 +7,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from adfml_assets.asset_keys import model_key, training_data_key
 from adfml_assets.lake_layout import archive_folder, features_folder, training_data_folder
 from resources.control import utc_now
 from resources.model_registry import VersionRecord
@@ -17,12 +18,13 @@ from tests.retention.conftest import Site, days_ago
 OLD, OLDER, NEW = days_ago(100)[0], days_ago(101)[0], days_ago(0)[0]
 
 
-def put_training_data(site: Site, version: str, features_day: str, label_day: str) -> None:
+def put_training_data(site: Site, version: str, features_day: str, label_day: str, model: str = "sales") -> None:
     source = {
         "features": [{"folder": features_folder("customers", features_day), "run_id": "run"}],
         "label": {"tables": {"orders": "shop.main.Orders"}, "snapshot_date": label_day},
     }
-    site.put("ml/training_data/sales", training_data_folder("sales", version), version, source=source)
+    asset = training_data_key(model).to_user_string()
+    site.put(asset, training_data_folder(model, version), version, source=source)
 
 
 def add_version(
@@ -68,10 +70,11 @@ def test_a_former_champion_is_in_use_as_a_rollback_may_return_to_it(site: Site) 
     assert site.going(keep_days=10) == []
 
 
-def test_the_inputs_of_an_open_training_job_stay(site: Site) -> None:
+@pytest.mark.parametrize("model", ["sales", "sales-forecast"])
+def test_the_inputs_of_an_open_training_job_stay(site: Site, model: str) -> None:
     site.features(*days_ago(0, 100, 101))
-    put_training_data(site, "3", OLD, OLD)
-    key = open_job(site, "ml/models/sales", "3")
+    put_training_data(site, "3", OLD, OLD, model)
+    key = open_job(site, model_key(model).to_user_string(), "3")
     assert site.going(keep_days=10) == [OLDER]
     site.control.ledger.record_ended(key, RemoteStatus("failed", "FAILED"))
     assert site.going(keep_days=10) == [OLDER, OLD]
