@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from adfml_assets.errors import WrongResult
 from adfml_assets.training.trained import METADATA, read_metadata
 from resources.control import ControlDatabase
+from resources.errors import NotFound
 from resources.intervals import Interval
 from resources.lake import Lake
 from resources.manifest import FILE_NAME, Manifest, read_manifest
@@ -51,7 +53,7 @@ def rebuild_intervals(lake: Lake, control: ControlDatabase, *, kept_elsewhere: C
         Corrupt: a manifest cannot be read.
     """
     rebuilt, intervals = Rebuilt(), control.intervals
-    manifests = [one for one in _read_manifests(lake, "incremental") if one.facts.get("sequence") is not None]
+    manifests = [one for _, one in _read_manifests(lake, "incremental") if one.facts.get("sequence") is not None]
     for manifest in sorted(manifests, key=lambda one: (one.asset, one.facts["sequence"])):
         if manifest.source["database"] in kept_elsewhere:
             continue
@@ -81,8 +83,9 @@ def rebuild_versions(lake: Lake, control: ControlDatabase, *, elsewhere: Collect
         Corrupt: a manifest cannot be read.
     """
     rebuilt, models = Rebuilt(), control.models
-    for manifest in _read_manifests(lake, "ml/models"):
-        model, version = manifest.asset.rpartition("/")[2], manifest.partition
+    for folder, manifest in _read_manifests(lake, "ml/models"):
+        # An asset's key does not say a model's name where Dagster does not take it; its folder does.
+        model, version = unquote(folder.split("/")[2]), manifest.partition
         name = f"{model} version {version}"
         rebuilt.found += 1
         if models.find(model, version) is not None:
@@ -92,7 +95,7 @@ def rebuild_versions(lake: Lake, control: ControlDatabase, *, elsewhere: Collect
             continue
         try:
             record = _build_record(lake, model, version, manifest, in_unity_catalog=model not in elsewhere)
-        except WrongResult as error:
+        except (NotFound, WrongResult) as error:
             rebuilt.left_out[name] = str(error)
             continue
         models.register(record)
@@ -120,9 +123,10 @@ def _build_record(lake: Lake, model: str, version: str, manifest: Manifest, *, i
     )
 
 
-def _read_manifests(lake: Lake, folder: str) -> Iterator[Manifest]:
+def _read_manifests(lake: Lake, folder: str) -> Iterator[tuple[str, Manifest]]:
+    """Every partition below a folder: its own folder, and its manifest."""
     folders = [path.rpartition("/")[0] for path in lake.list_files(folder) if path.rpartition("/")[2] == FILE_NAME]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifests") as pool:
-        for manifest in pool.map(lambda one: read_manifest(lake, one), folders):
+        for found, manifest in zip(folders, pool.map(lambda one: read_manifest(lake, one), folders), strict=True):
             if manifest is not None:
-                yield manifest
+                yield found, manifest

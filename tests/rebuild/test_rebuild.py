@@ -17,6 +17,7 @@ from adfml_assets.archive.increment import take_increment
 from adfml_assets.archive.plan import ArchivePlan
 from adfml_assets.archive.run import closing_run
 from adfml_assets.archive.tables import TableRules
+from adfml_assets.asset_keys import model_key
 from adfml_cli.cli import app
 from resources.control import ControlDatabase
 from resources.control_tables import archive_watermark
@@ -56,17 +57,19 @@ def lose_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ControlData
     return ControlDatabase()
 
 
-def put_version(lake: Lake, version: str, file: str = "model.skops", said: str | None = None) -> str:
+def put_version(
+    lake: Lake, version: str, file: str = "model.skops", said: str | None = None, model: str = "churn"
+) -> str:
     content = f"model {version}".encode()
     digest = hashlib.sha256(content).hexdigest()
-    folder = lake_layout.model_folder("churn", version)
+    folder = lake_layout.model_folder(model, version)
     metadata = {
         "model_file": file,
         "model_sha256": said or digest,
         "mlflow": {"registered_model_name": "main.ml.churn", "registered_model_version": version},
     }
     manifest = Manifest(
-        asset="ml/models/churn",
+        asset=model_key(model).to_user_string(),
         partition=version,
         files=(ManifestFile(name=file, rows=0, bytes=len(content), sha256=digest),),
         columns=(),
@@ -136,6 +139,22 @@ def test_versions_come_back_without_a_verdict_and_somebody_says_which_is_champio
     control.models.promote("churn", "1", "me", "lost", force=True)
     again = json.loads(call("--json").stdout)
     assert (again["versions"]["restored"], again["models_without_champion"]) == (0, [])
+
+
+def test_a_model_is_called_as_its_folder_says_and_not_as_its_asset(lake: Lake, control: ControlDatabase) -> None:
+    put_version(lake, "1", model="churn-forecast")
+    result = call()
+    assert "Versions: 1 found in the lake, 1 put back" in result.stdout, result.output
+    assert control.models.list_models() == ["churn-forecast"]
+
+
+def test_a_version_without_metadata_is_left_out(lake: Lake, control: ControlDatabase) -> None:
+    put_version(lake, "1")
+    lake.delete(f"{lake_layout.model_folder('churn', '1')}/metadata.json")
+    put_version(lake, "2")
+    result = call()
+    assert "Versions: 2 found in the lake, 1 put back" in result.stdout, result.output
+    assert "Left out: churn version 1: " in result.stdout
 
 
 def test_a_pickle_and_a_changed_file_are_not_believed(lake: Lake, control: ControlDatabase) -> None:
