@@ -18,10 +18,8 @@ from adfml_assets.models.errors import TrainingConfigInvalid
 from adfml_assets.models.gate import GateRules
 from adfml_assets.models.hyperparameters import EXPECTED, NoObject, format_hyperparameters
 from adfml_assets.remote_assets import SUBMITS_POLICY, SUBMITS_TAGS, submit_remote_job
-from adfml_assets.training.trained import read_metadata
 from resources.control import ControlDatabase
 from resources.databricks import SERVICE as DATABRICKS
-from resources.errors import NotFound
 from resources.lake import Lake
 from resources.model_registry import CHAMPION, VersionKept
 
@@ -164,7 +162,7 @@ def _build_parts(
             # Azure ML puts literals into a shell's command line, between single quotes.
             "hyperparams": hyperparameters.replace("'", "\\u0027"),
             "champion_version": champion or "",
-            "champion_sha256": _find_sha256(lake, control, spec.model, champion) if champion else "",
+            "champion_sha256": _find_sha256(control, spec.model, champion) if champion else "",
         },
         outputs={"model_path": lake_layout.model_folder(spec.model, version)},
         staging=lake_layout.batch_output_folder(spec.model, f"version={version}"),
@@ -173,12 +171,10 @@ def _build_parts(
     )
 
 
-def _find_sha256(lake: Lake, control: ControlDatabase, model: str, version: str) -> str:
-    """The hash that a version's file was registered with; of one that is older than the registry, its metadata's."""
+def _find_sha256(control: ControlDatabase, model: str, version: str) -> str:
+    """The hash that a version's file was registered with; "" of one that is older than the registry.
+
+    Not that of metadata.json: by a hash from beside the file the job would load any pickle.
+    """
     found = control.models.find(model, version)
-    if found is not None:
-        return found.model_sha256
-    try:
-        return str(read_metadata(lake, model, version).get("model_sha256") or "")
-    except NotFound:
-        return ""  # the job says that there is nothing to compare with
+    return found.model_sha256 if found is not None else ""

@@ -46,7 +46,9 @@ def test_a_later_version_is_told_of_the_champion(bench: ModelBench, lake: Lake) 
     assert (told["champion_version"], told["champion_sha256"]) == ("1", bench.models.get(MODEL, "1").model_sha256)
 
 
-def test_a_champion_that_is_older_than_the_registry_is_compared_with_too(bench: ModelBench, lake: Lake) -> None:
+def test_of_a_champion_that_is_older_than_the_registry_no_hash_from_beside_its_file_is_passed_on(
+    bench: ModelBench, lake: Lake
+) -> None:
     with begin(bench.control.engine) as connection:
         values = {"version": "4", "set_at": NOW, "run_id": "old"}
         connection.execute(model_aliases.insert().values(model=MODEL, alias="champion", **values))
@@ -54,7 +56,8 @@ def test_a_champion_that_is_older_than_the_registry_is_compared_with_too(bench: 
     lake.write_bytes(path, json.dumps({"model_sha256": "a" * 64}).encode())
     bench.submit("5")
     told = read_parameters(bench)
-    assert (told["champion_version"], told["champion_sha256"]) == ("4", "a" * 64)
+    assert told["champion_path"] == lake.uri(lake_layout.model_folder(MODEL, "4"))
+    assert (told["champion_version"], told["champion_sha256"]) == ("4", "")
 
 
 def test_a_run_may_choose_job_and_hyperparameters(bench: ModelBench) -> None:
