@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -20,9 +20,11 @@ def describe_model(metadata: Mapping[str, Any], version: ModelVersion, alias: st
     Args:
         alias: which aliases the version has, as text.
     """
-    tests = metadata["metrics"].get("test") or {}
+    tests = metadata["metrics"].get("test")
+    # A job of somebody else's may leave more than numbers there: metadata.json has it whole.
+    numbers = {name: value for name, value in tests.items() if _is_number(value)} if isinstance(tests, dict) else {}
     return {
-        **{f"test_{name}": float(f"{value:.6g}") for name, value in tests.items() if value is not None},
+        **{f"test_{name}": float(f"{value:.6g}") for name, value in numbers.items()},
         "algorithm": str(metadata.get("algorithm", "not said")),
         "verdict": str(version.verdict),
         "gate": str(version.reason),
@@ -100,4 +102,8 @@ def _plot_versions(versions: Sequence[ModelVersion], aliases: Mapping[str, str],
 def _read_metric(found: ModelVersion, metric: str) -> float | None:
     tests = found.metrics.get("test") if isinstance(found.metrics, Mapping) else None
     value = tests.get(metric) if isinstance(tests, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

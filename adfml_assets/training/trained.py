@@ -18,6 +18,12 @@ METADATA = "metadata.json"
 MODEL_FILES = ("model.skops", "model.onnx", "model.pkl")
 """What a job may leave: loading the first two runs no foreign code; a pickle is loaded only by its recorded hash."""
 
+_NEEDED = ("model_file", "model_sha256", "features", "features_sha256", "metrics")
+_KINDS: dict[str, tuple[type, str]] = {
+    "features": (list, "a list of the features' names, in the model's order"),
+    "metrics": (dict, 'an object, such as {"test": {"mae": 10.5}}'),
+}
+
 
 def read_metadata(lake: Lake, model: str, version: str) -> dict[str, Any]:
     """A model version's metadata.json.
@@ -31,8 +37,8 @@ def read_metadata(lake: Lake, model: str, version: str) -> dict[str, Any]:
         return dict(json.loads(lake.read_bytes(path)))
     except FileNotFoundError:
         raise NotFound("version", version, f"model {model}", list_versions(lake, model)) from None
-    except ValueError as error:
-        raise WrongResult(path, "JSON", str(error)) from None
+    except (TypeError, ValueError) as error:
+        raise WrongResult(path, "a JSON object", str(error)) from None
 
 
 def list_versions(lake: Lake, model: str) -> list[str]:
@@ -56,9 +62,12 @@ def verify_model(
     for name, expected in {"model": model, "version": version, "submission_key": job.remote_key}.items():
         if metadata.get(name) != expected:
             raise WrongResult(f"{folder}/{METADATA}: {name}", repr(expected), repr(metadata.get(name)))
-    missing = [name for name in ("model_file", "model_sha256", "features_sha256", "metrics") if not metadata.get(name)]
+    missing = [name for name in _NEEDED if not metadata.get(name)]
     if missing:
         raise WrongResult(f"{folder}/{METADATA}", f"{', '.join(missing)} in it", "none")
+    for name, (kind, expected) in _KINDS.items():
+        if not isinstance(metadata[name], kind):
+            raise WrongResult(f"{folder}/{METADATA}: {name}", expected, repr(metadata[name]))
     if metadata["model_file"] not in MODEL_FILES:
         raise WrongResult(f"{folder}/{METADATA}: model_file", " or ".join(MODEL_FILES), repr(metadata["model_file"]))
     path = f"{folder}/{metadata['model_file']}"

@@ -142,6 +142,7 @@ class ModelBench:
             "version": version,
             "submission_key": job.remote_key,
             "algorithm": "trees",
+            "features": ["recency", "spend"],
             "features_sha256": "f" * 64,
             "metrics": {"test": {"mae": 10.0, "r2": None}},
             "model_file": file,

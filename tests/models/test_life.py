@@ -198,6 +198,12 @@ def test_model_files_of_other_kinds_are_registered_with_their_hash(bench: ModelB
         ({"model_sha256": "0" * 64}, "expected sha256 0000"),
         ({"metrics": None}, "expected metrics in it, found none"),
         ({"features_sha256": ""}, "expected features_sha256 in it"),
+        ({"features": None}, "expected features in it, found none"),
+        (
+            {"features": "recency"},
+            "metadata.json: features: expected a list of the features' names, in the model's order",
+        ),
+        ({"metrics": [1.5]}, "metadata.json: metrics: expected an object, such as"),
     ],
 )
 def test_a_model_that_is_not_whole_is_not_registered(bench: ModelBench, left: dict[str, Any], message: str) -> None:
@@ -213,6 +219,14 @@ def test_a_job_that_is_not_ours_is_judged_by_what_it_left(bench: ModelBench) -> 
     assert bench.models.aliases(MODEL) == {"champion": "1"}
     result = bench.train("2", fails=True, references=None)
     assert "it lacks `references` with baselines" in read_checks(result)["beats_baseline"][1]
+
+
+def test_a_job_may_leave_more_than_numbers_under_its_metrics(bench: ModelBench) -> None:
+    tests = {"mae": 10.0, "mae_by_country": {"UK": 9.0}, "confusion": [[1, 2], [3, 4]], "calibrated": True, "r2": None}
+    result = bench.train("1", metrics={"test": tests})
+    shown = read_metadata(result, TRAINED)
+    assert {name for name in shown if name.startswith("test_")} == {"test_mae"}
+    assert bench.models.aliases(MODEL) == {"champion": "1"}
 
 
 def test_unity_catalog_is_told_later_where_it_does_not_answer(bench: ModelBench) -> None:
