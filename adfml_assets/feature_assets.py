@@ -169,7 +169,10 @@ def describe_feature_set(spec: FeatureSetSpec) -> About:
         what=f"{whose} {defined}",
         partition=f"a UTC day: {rows}, made of the tables archived on that day.",
         materialising=where,
-        failing="leaves the features as they were. Either a table has no partition of the day (materialise it first), "
+        failing="is the job's own, or it left something else than was asked for: then the day has no features until it "
+        "is made again."
+        if spec.engine == "databricks"
+        else "leaves the features as they were. Either a table has no partition of the day (materialise it first), "
         "or the definition asks for what the tables do not have: the error shows both.",
         activity="ExecuteDataFlow activity `RunFeatureEngineering`",
     )

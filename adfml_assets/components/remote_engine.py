@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Literal
 import dagster as dg
 from pydantic import ConfigDict
 
+from adfml_assets import lake_layout
 from adfml_assets.components.declaration import STRICT, require_service
 from resources.lake import Lake
+from resources.manifest import FILE_NAME
 from resources.remote_jobs import RemoteJob
 
 
@@ -91,7 +93,8 @@ class RemoteEngine(dg.Resolvable):
         return {"job": self.job, "inputs": dict(parts.hashes), "parameters": parts.build_parameters(lake)}
 
     def collect_scores(self, lake: Lake, model: str, day: str, job: RemoteJob, expected: Mapping[str, str]) -> None:
-        """Nothing to do: its jobs write where the scores belong."""
+        """Take away the manifest of the day's earlier scores: its jobs have written over them where they belong."""
+        lake.delete(f"{lake_layout.scores_folder(model, day)}/{FILE_NAME}")
 
     def collect_model(self, lake: Lake, model: str, version: str, job: RemoteJob) -> None:
         """Nothing to do: its jobs write where the model belongs."""

@@ -19,6 +19,7 @@ from adfml_assets.features.result import Summary
 from adfml_assets.features.spark_engine import build_spark_cut
 from resources.errors import NotFound
 from resources.lake import Lake
+from resources.manifest import FILE_NAME as MANIFEST_FILE
 from resources.manifest import Manifest, build_manifest, commit_manifest
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def collect_features(
 ) -> tuple[str, Manifest]:
     """Verify the features that a job left and make them visible. Returns folder and manifest.
 
+    The job has put them in the place of the day's earlier ones: the manifest of those vouches for nothing any more, and
+    a day whose features cannot be used has none.
+
     Args:
         statement: the name of the file that the job was submitted with.
         submission: what to note of the job in the manifest.
@@ -102,6 +106,7 @@ def collect_features(
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(given["schema"])))
     folder = lake_layout.features_folder(spec.name, day)
     path = f"{folder}/{FILE}"
+    lake.delete(f"{folder}/{MANIFEST_FILE}")
     _require_schema(lake, path, schema)
     dates = [date.fromisoformat(day) for day in given["facts"]["feature_dates"]] if spec.rows != "event" else None
     summary = Summary(spec, schema, datetime.fromisoformat(given["before"]), dates)

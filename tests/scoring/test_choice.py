@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
 import pytest
 
+from adfml_assets import lake_layout
 from adfml_assets.components.scored_model import ScoringQuery
 from adfml_assets.errors import DeclarationInvalid
 from resources.manifest import commit_manifest
@@ -122,6 +124,18 @@ def test_scores_of_another_input_are_not_collected(site: Site) -> None:
     site.settle()
     site.run("scores")
     assert site.read_scores()[0].num_rows == 4
+
+
+def test_scores_that_cannot_be_used_are_not_taken_for_the_earlier_ones_of_the_day(site: Site) -> None:
+    site.score()
+    site.run("job")
+    site.settle()
+    path = f"{lake_layout.scores_folder(MODEL, TODAY)}/predictions.parquet"
+    written = site.lake.read_table(path)
+    unknown = pa.array([float("nan")] * written.num_rows)
+    site.lake.write_table(path, written.set_column(written.column_names.index("score"), "score", unknown))
+    assert "expected a finite score in every row" in site.fail("scores")
+    assert "ml/scores/spend has no partition 2026-03-10 in the lake" in site.fail("table")
 
 
 def test_a_run_names_the_job(site: Site) -> None:
