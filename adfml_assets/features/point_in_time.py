@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.duckdb_sql import build_scan, quote
-from adfml_assets.features.definition import FEATURE_DATE
+from adfml_assets.features.definition import FEATURE_DATE, hash_definition
 from adfml_assets.features.duckdb_engine import build_cut, open_duckdb
 from adfml_assets.features.feature_set import Plan, end_of, run_statement
 from adfml_assets.features.hash_parts import count_parts
@@ -71,8 +71,9 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
     """Compute an earlier time's features anew from tables cut there, and compare; None: there is no earlier time.
 
     The earlier time is in the middle: something is before it, and something that a definition could see too early.
-    They are compared with the stored ones. Where there are none of an earlier date, or so many that the work is done
-    in parts, they are compared with what the definition gives of the tables as they are; of parts with the first one.
+    They are compared with the stored ones. Where there are none of an earlier date, where a table was archived anew or
+    the definition changed since they were made, or where they are so many that the work is done in parts, they are
+    compared with what the definition gives of the tables as they are; of parts with the first one.
 
     Args:
         plan: of the partition.
@@ -86,7 +87,8 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
         return None
     before, asked, chosen = earlier
     whole = plan.spec.engine != "duckdb" or count_parts(plan.spec, plan.sources) == 1
-    is_stored = plan.spec.rows == "event" or asked.dates[0] in (plan.dates or ())  # type: ignore[index]  # one date
+    has_date = plan.spec.rows == "event" or asked.dates[0] in (plan.dates or ())  # type: ignore[index]  # one date
+    is_stored = has_date and _is_made_of(stored[1], plan)
     with tempfile.TemporaryDirectory(prefix="adfml-") as folder, open_duckdb(Path(folder)) as connection:
         if whole and is_stored:
             _load(lake, connection, stored, "as_stored", chosen)
@@ -95,6 +97,12 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
             connection.execute(f"DELETE FROM as_stored WHERE NOT ({chosen})")  # noqa: S608
         _compute(lake, connection, asked, "from_past", before)
         return _compare(connection, plan.spec.identity, plan.statement.schema, before)
+
+
+def _is_made_of(stored: Manifest, plan: Plan) -> bool:
+    """Whether stored features are what the plan would give: where they are not, a difference says nothing of time."""
+    tables = {name: stored.source.get(name) for name in plan.origin}
+    return tables == plan.origin and stored.facts.get("definition_sha256") == hash_definition(plan.spec)
 
 
 def _find_earlier(plan: Plan) -> tuple[datetime, Plan, str] | None:

@@ -79,25 +79,29 @@ class Shop:
 
     lake: Lake
 
-    def archive(self, table: str, rows: pa.Table, day: str = DAY, *, state: str = "snapshot") -> Manifest:
+    def archive(
+        self, table: str, rows: pa.Table, day: str = DAY, *, state: str = "snapshot", run_id: str = "r"
+    ) -> Manifest:
         """A partition as the archive leaves it."""
         build = lake_layout.current_folder if state == "current" else lake_layout.archive_folder
         folder = build("shop", "main", table, day)
         written = self.lake.write_table(f"{folder}/{table}_20260310093000.parquet", rows)
         manifest = build_manifest(
-            asset="archive", partition=day, files=[written], schema=rows.schema, written_at=NOW, run_id="r"
+            asset="archive", partition=day, files=[written], schema=rows.schema, written_at=NOW, run_id=run_id
         )
         commit_manifest(self.lake, folder, manifest)
         return manifest
 
-    def archive_orders(self, orders: Sequence[Order], day: str = DAY, *, state: str = "snapshot") -> None:
+    def archive_orders(
+        self, orders: Sequence[Order], day: str = DAY, *, state: str = "snapshot", run_id: str = "r"
+    ) -> None:
         """Orders, numbered from 1, and the catalog."""
         columns = list(zip(*orders, strict=True)) or [[]] * 4
         arrays = [
             pa.array(list(values), column.type)
             for values, column in zip([range(1, len(orders) + 1), *columns], ORDERS, strict=True)
         ]
-        self.archive("Orders", pa.Table.from_arrays(arrays, schema=ORDERS), day, state=state)
+        self.archive("Orders", pa.Table.from_arrays(arrays, schema=ORDERS), day, state=state, run_id=run_id)
         names, categories = zip(*CATALOG, strict=True)
         self.archive("Products", pa.table([list(names), list(categories)], schema=PRODUCTS), day, state=state)
 

@@ -127,6 +127,28 @@ def test_a_definition_that_sees_the_future_is_caught_with_its_columns(
     assert f"later in {found.columns['later']} rows" in found.describe()
 
 
+def compare_later(shop: Shop, spec: FeatureSetSpec, stored: Any) -> Any:
+    plan = plan_features(shop.lake, spec, find_partitions(shop.lake, spec.tables, DAY), DAY)
+    return compare_with_past(shop.lake, plan, stored)
+
+
+@pytest.mark.parametrize("spec", [SPEND, EVENTS], ids=["dates", "events"])
+def test_a_table_that_was_archived_anew_is_no_look_into_the_future(
+    shop: Shop, orders: list[Order], spec: FeatureSetSpec
+) -> None:
+    shop.archive_orders(orders)
+    stored = shop.build(spec)
+    corrected = [(customer, product, amount + 1, moment) for customer, product, amount, moment in orders]
+    shop.archive_orders(corrected, run_id="another")
+    assert compare_later(shop, spec, stored).passed
+
+
+def test_a_definition_that_was_changed_since_is_judged_as_it_is_now(shop: Shop, orders: list[Order]) -> None:
+    shop.archive_orders(orders)
+    stored = shop.build(SPEND)
+    assert list(compare_later(shop, orders_only("leaking", count=3), stored).columns) == ["later"]
+
+
 @pytest.mark.parametrize("rows_a_part", [500_000, 20])
 def test_an_event_that_is_left_out_by_what_came_later_is_caught(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, rows_a_part: int
