@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from adfml_assets import lake_layout
 from adfml_assets.about import About, find_database_kind
 from adfml_assets.archived_partitions import parse_reference
 from adfml_assets.asset_keys import features_key, table_key, training_data_key
@@ -11,13 +12,14 @@ from adfml_assets.failures import tell_failures
 from adfml_assets.features.sources import source_key
 from adfml_assets.metadata import describe_partition, order_metadata
 from adfml_assets.remote_assets import SUBMITS_POLICY
-from adfml_assets.training.choice import Asked
+from adfml_assets.training.choice import Asked, is_same_choice, read_card
 from adfml_assets.training.shown import describe_columns, show_card
 from adfml_assets.training.spec import FeaturesSource, LabelSpec, QuerySource
 from adfml_assets.training.training_data import build_training_data
-from resources.control import utc_now
+from resources.control import ControlDatabase, utc_now
 from resources.database import Databases
 from resources.lake import Lake
+from resources.model_registry import VersionKept
 
 if TYPE_CHECKING:
     # The components import this module.
@@ -60,16 +62,26 @@ def build_training_data_asset(
     )
     @tell_failures
     def training_data(
-        context: dg.AssetExecutionContext, config: TrainingDataConfig, lake: Lake, databases: Databases
+        context: dg.AssetExecutionContext,
+        config: TrainingDataConfig,
+        lake: Lake,
+        databases: Databases,
+        control: ControlDatabase,
     ) -> dg.MaterializeResult[None]:
+        version, asked = context.partition_key, Asked(config.snapshot_date, config.start_date, config.end_date)
+        if control.models.was_champion(model, version):
+            # Drift is measured against what the model was trained on.
+            card = read_card(lake, lake_layout.training_data_folder(model, version))
+            if not is_same_choice(spec, asked, card):
+                raise VersionKept(model, version)
         folder, manifest, card = build_training_data(
             lake,
             databases,
             model,
-            context.partition_key,
+            version,
             spec,
             label_spec,
-            Asked(config.snapshot_date, config.start_date, config.end_date),
+            asked,
             asset=context.asset_key.to_user_string(),
             now=utc_now(),
             run_id=context.run_id,

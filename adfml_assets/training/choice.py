@@ -104,6 +104,19 @@ def choose(model: str, source: FeaturesSource | QuerySource, asked: Asked, befor
     )
 
 
+def is_same_choice(source: FeaturesSource | QuerySource, asked: Asked, before: Mapping[str, Any] | None) -> bool:
+    """Whether a version would be made from what it was made from before; also where nothing is known of that.
+
+    Args:
+        before: the version's data card; None: there is none.
+    """
+    if before is None:
+        return True
+    told: Mapping[str, Any] = before["asked"]
+    given = {name: value for name, value in asdict(asked).items() if value is not None}
+    return before["source"].get("of") == name_source(source) and all(told.get(n) == value for n, value in given.items())
+
+
 def name_source(source: FeaturesSource | QuerySource) -> str:
     """What tells a source from others: a version whose source is another one by now starts anew."""
     if isinstance(source, FeaturesSource):

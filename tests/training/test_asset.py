@@ -19,7 +19,9 @@ from adfml_assets.training_data_assets import (
     describe_training_data,
     list_training_data_kinds,
 )
+from resources.control import ControlDatabase
 from resources.database import Databases
+from resources.model_registry import VersionRecord
 from tests.training.conftest import SET, TABLE, World, day
 from tests.training.test_from_features import iso
 
@@ -31,7 +33,7 @@ QUERY = FromQuery("shop.main.TrainingFeatures", "CustomerId", "FeatureDate")
 
 
 def materialise(
-    world: World, source: FromFeatures | FromQuery, label: Label, **config: str
+    world: World, source: FromFeatures | FromQuery, label: Label, control: ControlDatabase | None = None, **config: str
 ) -> dg.MaterializeResult[Any]:
     options = {"partitions_def": build_model_versions("m"), "description": describe_training_data(source, label).what}
     asset = build_training_data_asset("m", source, label, options)
@@ -41,7 +43,7 @@ def materialise(
             [asset],
             partition_key="7",
             instance=instance,
-            resources={"lake": world.lake, "databases": Databases()},
+            resources={"lake": world.lake, "databases": Databases(), "control": control or ControlDatabase()},
             run_config={"ops": {asset.op.name: {"config": config}}} if config else None,
         )
     (made,) = result.asset_materializations_for_node(asset.op.name)
@@ -62,6 +64,23 @@ def test_what_a_run_is_told_goes_before_the_declaration(world: World, table: sql
     made = materialise(world, source, COLUMN, start_date=iso(50)[0])
     found = {name: made[name].value for name in ("start_date", "end_date")}
     assert found == {"start_date": iso(50)[0], "end_date": iso(200)[0]}
+
+
+def test_the_training_data_of_a_champion_stays_what_the_model_was_trained_on(
+    one_snapshot: World, control: ControlDatabase
+) -> None:
+    def make(source: FromFeatures, **config: str) -> Any:
+        return materialise(one_snapshot, source, LABEL, control, **config)["data_card"].value
+
+    made = make(FromFeatures(SET), end_date=iso(270)[0])
+    control.models.register(VersionRecord("m", "7", "r", "model.skops", "0" * 64, "f" * 64))
+    control.models.promote("m", "7", "somebody", "better", force=True)
+    assert make(FromFeatures(SET)) == made
+    assert make(FromFeatures(SET), end_date=iso(270)[0]) == made
+    for source, config in ((FromFeatures(SET), {"end_date": iso(240)[0]}), (FromFeatures(SET, "each"), {})):
+        with pytest.raises(dg.Failure, match="Version 7 of model m is or was champion"):
+            make(source, **config)
+    assert make(FromFeatures(SET)) == made
 
 
 def test_bad_input_fails_the_run_with_its_own_error(one_snapshot: World) -> None:
