@@ -111,6 +111,10 @@ def _list_trained_on(lake: Lake) -> set[tuple[str, str]]:
 def _list_sources(manifest: Manifest) -> Iterable[str]:
     for part in manifest.source.get("features") or ():
         yield part["folder"]
+    # Also those of which no row was used: made again, the version asks for each of them.
+    source = manifest.facts.get("source") or {}
+    for day in source.get("snapshot_dates") or ():
+        yield lake_layout.features_folder(str(source["feature_set"]), str(day))
     label = manifest.source.get("label") or {}
     for reference in (label.get("tables") or {}).values():
         place, day = parse_reference(reference), str(label.get("snapshot_date"))

@@ -10,6 +10,7 @@ import pytest
 from adfml_assets.asset_keys import model_key, training_data_key
 from adfml_assets.lake_layout import archive_folder, features_folder, training_data_folder
 from resources.control import utc_now
+from resources.manifest import commit_manifest, read_manifest
 from resources.model_registry import VersionRecord
 from resources.model_versions import Verdict
 from resources.remote_jobs import RemoteStatus
@@ -60,6 +61,17 @@ def test_what_versions_in_use_were_trained_on_stays_and_the_rest_goes(site: Site
     assert site.going(keep_days=10) == [days_ago(102)[0], OLDER] * 2
     why = "the training data of sales version 1, which is in use, was made of it"
     assert site.staying(keep_days=10) == {OLD: why}
+
+
+def test_a_snapshot_that_a_version_was_chosen_from_stays_also_where_no_row_of_it_was_used(site: Site) -> None:
+    site.features(*days_ago(0, 100, 101, 102))
+    add_version(site, "1", OLD)
+    folder = training_data_folder("sales", "1")
+    manifest = read_manifest(site.lake, folder)
+    assert manifest is not None
+    source = {"kind": "features", "feature_set": "customers", "snapshot_dates": [OLDER, OLD]}
+    commit_manifest(site.lake, folder, manifest.model_copy(update={"facts": {"source": source}}))
+    assert site.going(keep_days=10) == [days_ago(102)[0]]
 
 
 def test_a_former_champion_is_in_use_as_a_rollback_may_return_to_it(site: Site) -> None:
