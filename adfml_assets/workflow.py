@@ -52,6 +52,11 @@ class Workflow:
         return dg.AssetSelection.from_string(self.train if mode == "train" else self.score).resolve(asset_graph)
 
 
+TRAIN = "group:archive or group:incremental or group:current or group:features or group:training"
+SCORE = "group:archive or group:incremental or group:current or group:features or group:scoring or group:monitoring"
+"""What the modes materialise where a declaration does not say: all groups that they are about."""
+
+
 def launch_workflow(
     instance: dg.DagsterInstance,
     asset_graph: BaseAssetGraph,

@@ -46,7 +46,8 @@ def init(
     template: Annotated[
         str,
         typer.Option(
-            help="archive, incremental, features, model, score, text or anomalies.", autocompletion=complete_template
+            help="archive, incremental, features, model, score, text, anomalies or workflow.",
+            autocompletion=complete_template,
         ),
     ],
     database: Annotated[str | None, typer.Option(help="The database.", autocompletion=complete_database)] = None,

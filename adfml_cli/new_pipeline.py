@@ -29,6 +29,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "score": ("model", "features", "database", "tables", "owner"),
     "text": ("database", "tables", "key", "text", "owner"),
     "anomalies": ("database", "tables", "timestamp", "variables", "owner"),
+    "workflow": (),
 }
 """What each template is filled with."""
 
@@ -170,12 +171,20 @@ def render(name: str, template: str, values: Mapping[str, Any]) -> dict[str, str
         "name": name,
         "table": values["tables"][0],
         "database_setting": database_setting(values["database"]).name,
+        "is_followed": _is_followed(),
         "has_schedule": _has_schedule(values["database"], _SCHEDULES.get(template, "schedule")),
     }
     files = {
         one.removesuffix(".jinja"): environment.get_template(one).render(words) for one in environment.list_templates()
     }
     return files | ({"__init__.py": ""} if any(one.endswith(".py") for one in files) else {})
+
+
+def _is_followed() -> bool:
+    """Whether a workflow is declared already that follows: Dagster takes an asset in one of them only."""
+    return any(
+        kind == "EndToEndWorkflow" and "follow" in one for kind, one in declared.read_declarations(declared.DEFS)
+    )
 
 
 def _has_schedule(database: str, field: str) -> bool:

@@ -220,12 +220,13 @@ def load_repository() -> dg.RepositoryDefinition:
 
 
 def choose_workflow(repository: dg.RepositoryDefinition, name: str | None) -> Workflow:
-    """A declared EndToEndWorkflow: by its name, or the only one.
+    """A declared EndToEndWorkflow: by its name, or the only one; where none is declared, one of everything.
 
     Raises:
         CommandFailed: there is none of that name, or there are several and none was named.
     """
     from adfml_assets.components.end_to_end_workflow import find_workflow
+    from adfml_assets.workflow import SCORE, TRAIN, Workflow
 
     found = {job.name: find_workflow(job.name, job.metadata) for job in repository.get_all_jobs()}
     workflows = {name: workflow for name, workflow in found.items() if workflow is not None}
@@ -234,6 +235,8 @@ def choose_workflow(repository: dg.RepositoryDefinition, name: str | None) -> Wo
         if name not in workflows:
             raise CommandFailed(f"There is no EndToEndWorkflow {name!r}; declared are: {names}.")
         return workflows[name]
+    if not workflows:
+        return Workflow("everything", TRAIN, SCORE)
     if len(workflows) != 1:
         raise CommandFailed(f"Name the workflow by --workflow; declared are: {names}.")
     return next(iter(workflows.values()))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import ConfigDict, Field
 
+from adfml_assets import workflow
 from adfml_assets.automation import FOLLOW_DAYS, build_following_sensor
 from adfml_assets.components.declaration import STRICT, DailySchedule
 from adfml_assets.errors import DeclarationInvalid, InvalidMode
@@ -117,7 +118,8 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
 
     Attributes:
         name: of the job.
-        train, score: what each mode materialises, as Dagster's asset selection syntax (`group:features or ...`).
+        train, score: what each mode materialises, as Dagster's asset selection syntax (`group:features or ...`); left
+            out: everything that the mode is about.
         schedule: when the day is made, in mode `score`.
         catch_up: how missed days are made up for; left out: they are not.
         follow: what is made by itself when that day of what it is made of was made; left out: nothing.
@@ -129,8 +131,8 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
-    train: str
-    score: str
+    train: str = workflow.TRAIN
+    score: str = workflow.SCORE
     schedule: DailySchedule | None = None
     catch_up: CatchUp | None = None
     follow: Follow | None = None
@@ -165,11 +167,11 @@ class EndToEndWorkflow(dg.Component, dg.Resolvable):
             ),
             metadata={TRAIN: self.train, SCORE: self.score, FOLLOW_DAYS: self.follow.days if self.follow else 0},
         )
-        def workflow() -> None:
+        def job() -> None:
             # Ops of several workflows need several names; their config is under the same one in each job.
             launch.alias(OP)()
 
-        return dg.Definitions.merge(dg.Definitions(jobs=[workflow]), *self._build_automation(declared, workflow))
+        return dg.Definitions.merge(dg.Definitions(jobs=[job]), *self._build_automation(declared, job))
 
     def _build_automation(self, declared: Workflow, job: dg.JobDefinition) -> Iterator[dg.Definitions]:
         if self.schedule is not None:

@@ -20,7 +20,7 @@ WRITE_ALL = """
 from adfml_cli import declared, new_pipeline
 for number, template in enumerate(new_pipeline.TAKES):
     name = f"new_{template}"
-    given = {"database": "crm", "tables": [f"dbo.Things{number}"]}
+    given = {} if template == "workflow" else {"database": "crm", "tables": [f"dbo.Things{number}"]}
     if template == "score":
         given |= {"model": "new_model", "features": "new_features"}
     files = new_pipeline.render(name, template, new_pipeline.fill(name, template, given))

@@ -233,6 +233,17 @@ def test_several_workflows_have_to_be_named(at_home: Deployment, monkeypatch: py
     assert call("score", "--model", "sales", "--workflow", JOB).exit_code == 0
 
 
+def test_where_no_workflow_is_declared_everything_is_meant(
+    at_home: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = dg.Definitions(assets=at_home.definitions.assets, resources=at_home.definitions.resources)
+    monkeypatch.setattr(workflow, "load_repository", alone.get_repository_def)
+    result = call("score", "--model", "sales")
+    assert result.exit_code == 0, result.stderr
+    assert "ml/scores/sales" in result.stdout
+    assert call("score", "--model", "sales", "--workflow", JOB).exit_code == 1
+
+
 def test_the_command_launches_what_this_deployment_declares(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
