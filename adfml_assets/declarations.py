@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from adfml_assets.declaration_collisions import Declared, find_collisions
 from adfml_assets.declaration_places import Location, Place, find_place
 from adfml_assets.errors import AdfmlError, DeclarationInvalid
 
@@ -45,7 +46,8 @@ def check_declarations(folder: Path) -> None:
     Raises:
         InvalidDeclarations: with every mistake of every file.
     """
-    mistakes = [mistake for file in sorted(folder.rglob("defs.yaml")) for mistake in find_mistakes(file)]
+    files = sorted(folder.rglob("defs.yaml"))
+    mistakes = [mistake for file in files for mistake in find_mistakes(file)] or list(find_clashes(files))
     if mistakes:
         raise InvalidDeclarations(mistakes)
 
@@ -63,6 +65,28 @@ def find_mistakes(file: Path) -> Iterator[Mistake]:
         return
     for document in documents:
         yield from _check_document(file, document)
+
+
+def find_clashes(files: Sequence[Path]) -> Iterator[Mistake]:
+    """The mistakes of declarations that are right by themselves, and cannot be beside each other."""
+    from dagster_shared.yaml_utils import parse_yamls_with_source_position
+
+    from adfml_assets import components
+
+    kind = f"{components.__name__}.{components.ArchivedDatabase.__name__}"
+    found: dict[tuple[Path, int], Any] = {}
+    archives: list[Declared] = []
+    for file, text in ((one, one.read_text()) for one in files):
+        if kind not in text:
+            continue  # parsing costs more than looking
+        for document in parse_yamls_with_source_position(text, str(file)):
+            if isinstance(document.value, dict) and document.value.get("type") == kind:
+                line = _find_line(document, ("type",))
+                found[file, line] = document
+                archives.append(Declared(file, line, document.value.get("attributes") or {}))
+    for declared, location, expected in find_collisions(archives):
+        line = _find_line(found[declared.file, declared.line], ("attributes", *location))
+        yield Mistake(declared.file, line, ".".join(("attributes", *map(str, location))), expected)
 
 
 def _check_document(file: Path, document: Any) -> Iterator[Mistake]:

@@ -235,6 +235,65 @@ def test_mistakes_of_all_files_come_at_once(tmp_path: Path) -> None:
     assert [(m.file.parent.name, m.line) for m in caught.value.mistakes] == [("a", 7), ("b", 7)]
 
 
+ARCHIVE = """\
+type: adfml_assets.components.ArchivedDatabase
+attributes:
+  database: crm
+  mode: incremental
+  tables:
+    - { table: main.Orders, watermark: ModifiedAt }
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (
+            ARCHIVE + "  schedule: { hour: 3 }\n",
+            ARCHIVE.replace("incremental", "full") + "  schedule: { hour: 4 }\n",
+            [
+                "7: attributes.schedule: database 'crm' has a `schedule` in FIRST already, and only one declaration "
+                "can say when its tables are archived. Remove it from one of them, or declare the tables of both in "
+                "one."
+            ],
+        ),
+        (
+            ARCHIVE + "  check_schedule: { hour: 3 }\n",
+            ARCHIVE.replace("database: crm", "databases: [erp, crm]").replace("incremental", "full")
+            + "  check_schedule: { hour: 4 }\n",
+            [
+                "7: attributes.check_schedule: database 'crm' has a `check_schedule` in FIRST already, and only one "
+                "declaration can say when its archive is checked. Remove it from one of them, or declare the tables of "
+                "both in one."
+            ],
+        ),
+        (
+            ARCHIVE.replace("incremental", "full").replace("tables", "include: ['main.*']\n  tables"),
+            ARCHIVE.replace("watermark", "mode: both, watermark"),
+            [
+                "4: attributes.mode: tables of database 'crm' are archived whole by FIRST already. Declare these "
+                "tables there: one declaration has all tables of a database and mode."
+            ],
+        ),
+        (ARCHIVE + "  schedule: { hour: 3 }\n", ARCHIVE.replace("incremental", "full"), []),
+        (ARCHIVE, ARCHIVE.replace("crm", "erp"), []),
+    ],
+)
+def test_declarations_of_one_database_that_clash_say_with_which(
+    tmp_path: Path, first: str, second: str, expected: list[str]
+) -> None:
+    for name, text in (("a", first), ("b", second)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "defs.yaml").write_text(text)
+    try:
+        check_declarations(tmp_path)
+        said = []
+    except InvalidDeclarations as error:
+        said = [mistake.describe() for mistake in error.mistakes]
+    at = f"{tmp_path / 'a' / 'defs.yaml'}:1"
+    assert said == [f"{tmp_path / 'b' / 'defs.yaml'}:{one.replace('FIRST', at)}" for one in expected]
+
+
 def test_validating_the_code_location_fails_with_the_mistake(tmp_path: Path) -> None:
     for package in ("adfml_assets", "resources", "sensors"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -55,18 +55,19 @@ def test_every_template_is_taken_by_dg_check_and_by_the_linter(tree: Path) -> No
 
 
 def test_the_command_makes_a_pipeline_and_refuses_another_in_its_place(tree: Path) -> None:
-    command = [sys.executable, "-m", "adfml_cli", "init", "calls", "--template", "archive", "--database", "crm"]
+    command = [sys.executable, "-m", "adfml_cli", "init", "calls", "--template", "archive", "--database", "erp"]
     made = run(tree, *command, "--table", "dbo.Calls", "--table", "dbo.Notes", "--json")
     assert made.returncode == 0, made.stderr
     document = json.loads(made.stdout)
     assert (document["files"], document["not_given"]) == (["defs.yaml"], {"owner": "team:data-platform"})
     text = (tree / "adfml_assets/defs/calls/defs.yaml").read_text()
-    assert "database: crm # its address is in ADFML_CRM_URL" in text
+    assert "database: erp # its address is in ADFML_ERP_URL" in text
     assert "- table: dbo.Notes" in text
-    # The same tables again would be the same assets: the deployment that loaded before loads afterwards.
-    other = run(tree, *command[:4], "more_calls", *command[5:], "--table", "dbo.Calls")
+    # Dagster would load it, and then run nothing any more: both would be archived by a step of one name.
+    other = run(tree, *command[:4], "more_calls", *command[5:], "--table", "dbo.Others")
     assert other.returncode != 0
     assert "it was taken away again" in other.stderr
+    assert "tables of database 'erp' are archived whole by " in other.stderr
     assert not (tree / "adfml_assets/defs/more_calls").exists()
 
 
