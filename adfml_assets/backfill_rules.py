@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from adfml_assets.archive.partitions_in_lake import list_increments, list_snapshots
-from adfml_assets.archive.tables import SourceTable
 from adfml_assets.backfill_preview import Judged, Outcome, Rule
+from adfml_assets.past_days import PastRule
+from adfml_assets.past_rule import find_archived_table
 from sensors.tags import ROLE_TAG, SUBMITS
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-    from resources.intervals import Intervals
     from resources.lake import Lake
     from resources.ledger import Ledger
     from resources.remote_jobs import RemoteJob
@@ -33,50 +33,35 @@ def build_rules(
     graph: BaseAssetGraph,
     lake: Lake,
     ledger: Ledger,
-    intervals: Intervals,
-    is_temporal_server: Callable[[str], bool],
+    past: PastRule,
     today: str,
 ) -> Mapping[str, Rule]:
     """The rules of this deployment, by the first part of an asset's key.
 
     Args:
-        intervals: of the control database; those that are kept in a source are known by what they left in the lake.
-        is_temporal_server: whether a database is of a kind whose tables can keep their past.
+        past: of assets that hold what there was on their day; the catch-up goes by it, too.
         today: UTC.
     """
 
     @cache
-    def find_source(key: dg.AssetKey) -> SourceTable:
-        return SourceTable(*str(graph.get(key).metadata["source"]).split(".", 2))
-
-    @cache
     def list_days(key: dg.AssetKey) -> frozenset[str]:
         list_all = list_snapshots if key.path[0] == "archive" else list_increments
-        return frozenset(one.day for one in list_all(lake, find_source(key)))
+        return frozenset(one.day for one in list_all(lake, find_archived_table(graph, key)))
 
-    @cache
-    def list_recorded(key: dg.AssetKey) -> frozenset[str]:
-        recorded = intervals.list_all(find_source(key).full_name)
-        return list_days(key) | {one.partition for one in recorded}
+    def judge_past(key: dg.AssetKey, day: str, done: bool) -> Judged | None:
+        said = past(key, day) if day != today else None
+        if said is None:
+            return None
+        if said.verdict == "kept":
+            # A snapshot that is known to Dagster, too, has nothing more to give; an interval is read again.
+            again: Outcome = "there" if key.path[0] == "archive" else "again"
+            return Judged(again if done else "make", said.why)
+        return Judged("try" if said.verdict == "asked" else "impossible", said.why)
 
     def judge_snapshot(key: dg.AssetKey, day: str, done: bool) -> Judged | None:
         if day == today:
             return Judged("again", "a snapshot of now takes the place of today's") if done else None
-        if day in list_days(key):
-            known = "its snapshot is in the lake, and stays as it is: a past day is never copied anew"
-            return Judged("there", known) if done else Judged("make", known)
-        if is_temporal_server(find_source(key).database):
-            return Judged(
-                "try", "only a table that keeps its past itself (FOR SYSTEM_TIME) has a snapshot of a past day"
-            )
-        return Judged("impossible", "no snapshot was taken that day, and the rows are no longer what they were")
-
-    def judge_increment(key: dg.AssetKey, day: str, done: bool) -> Judged | None:
-        if day in list_recorded(key):
-            return Judged("again" if done else "make", "reads its recorded interval again")
-        if day == today:
-            return None
-        return Judged("impossible", "no interval was recorded that day; its rows are in the next one that was")
+        return judge_past(key, day, done)
 
     def judge_current(key: dg.AssetKey, day: str, done: bool) -> Judged | None:
         archives = [one for one in graph.get(key).parent_keys if one.path[0] in ("archive", "incremental")]
@@ -86,7 +71,7 @@ def build_rules(
 
     def judge_job(key: dg.AssetKey, day: str, done: bool) -> Judged | None:
         if graph.get(key).tags.get(ROLE_TAG) != SUBMITS:
-            return None
+            return judge_past(key, day, done)
         latest = _find_latest(graph, ledger, key, day)
         outcome: Outcome = "again" if done else "make"
         if latest is not None and latest.outstanding:
@@ -100,10 +85,11 @@ def build_rules(
 
     return {
         "archive": judge_snapshot,
-        "incremental": judge_increment,
+        "incremental": judge_past,
         "current": judge_current,
         "ml": judge_job,
         "feature_store": judge_job,
+        "database": judge_past,
     }
 
 

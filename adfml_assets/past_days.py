@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -24,11 +25,28 @@ COVERED_TAGS = {PAST_TAG: COVERED}
 TODAY_ONLY_TAGS = {PAST_TAG: TODAY_ONLY}
 """Tags of an asset that holds what was there on its day: it can only be made on that day."""
 
-_REASONS = {
-    COVERED: "is covered by the next day that is made: what was left is taken then",
-    TODAY_ONLY: "holds what was there on its day, and the day has passed",
-}
+_LOOKS = 8
+"""How many assets are looked at in the lake at once: after an outage all tables miss the same days."""
+
 _ACTIVE = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+
+
+@dataclass(frozen=True)
+class PastDay:
+    """What becomes of a past day of an asset that holds what there was on its day.
+
+    Attributes:
+        verdict: kept: what belongs to it is still known, and it can be made of that. asked: only making it tells. gone:
+            it cannot be made.
+        why: in words, without a full stop.
+    """
+
+    verdict: Literal["kept", "asked", "gone"]
+    why: str
+
+
+PastRule = Callable[[dg.AssetKey, str], PastDay | None]
+"""What becomes of a past day of an asset; None: nothing is special about it, it is made of what it is made of."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class LeftOut:
 
     def describe(self) -> str:
         """In one line."""
-        return f"{self.key.to_user_string()} {self.day} {self.reason}"
+        return f"{self.key.to_user_string()} {self.day}: {self.reason}"
 
 
 @dataclass
@@ -60,21 +78,27 @@ class Missed:
 
 
 def find_missed(
-    instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, selected: Set[dg.AssetKey], days: Sequence[str]
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    selected: Set[dg.AssetKey],
+    days: Sequence[str],
+    rule: PastRule,
 ) -> list[Missed]:
     """What is missing of past days of assets, day by day.
 
-    An asset's day can be made where all days it is made of are there, or can be made. Assets without days, models
+    What the rule says is gone is not made, and neither is what only making it would tell: nobody is there to look. An
+    asset's day can be made where all days it is made of are there, or can be made. Assets without days, models
     among them, stand in nobody's way: their newest state counts.
     """
     keys = [key for key in asset_graph.toposorted_asset_keys if key in selected and _has_days(asset_graph.get(key))]
     sources = {key: _list_sources(asset_graph, key) for key in keys}
     asked = {*keys, *(source for found in sources.values() for source in found)}
     done = {key: set(instance.get_materialized_partitions(key)) for key in asked}
+    past = _ask_rule(asset_graph, keys, days, done, rule)
     found = []
     for day in days:
         missed = Missed(day)
-        _judge(asset_graph, missed, keys, sources, done)
+        _judge(asset_graph, missed, keys, sources, done, past)
         if missed.makeable:
             _leave_to_others(missed, find_under_way(instance, asset_graph, day))
         found.append(missed)
@@ -93,12 +117,30 @@ def find_under_way(instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, da
     return found
 
 
+def _ask_rule(
+    asset_graph: BaseAssetGraph,
+    keys: Sequence[dg.AssetKey],
+    days: Sequence[str],
+    done: Mapping[dg.AssetKey, Set[str]],
+    rule: PastRule,
+) -> dict[tuple[dg.AssetKey, str], PastDay | None]:
+    """What the rule says of the days that are missing of assets which hold what there was on their day."""
+
+    def ask(key: dg.AssetKey) -> list[tuple[tuple[dg.AssetKey, str], PastDay | None]]:
+        return [((key, day), rule(key, day)) for day in days if day not in done[key]]
+
+    special = [key for key in keys if PAST_TAG in asset_graph.get(key).tags and set(days) - done[key]]
+    with ThreadPoolExecutor(_LOOKS, thread_name_prefix="past-days") as pool:
+        return {name: said for found in pool.map(ask, special) for name, said in found}
+
+
 def _judge(
     asset_graph: BaseAssetGraph,
     missed: Missed,
     keys: Iterable[dg.AssetKey],
     sources: Mapping[dg.AssetKey, Sequence[dg.AssetKey]],
     done: Mapping[dg.AssetKey, Set[str]],
+    past: Mapping[tuple[dg.AssetKey, str], PastDay | None],
 ) -> None:
     day, made = missed.day, set(missed.makeable)
     for key in keys:
@@ -108,9 +150,13 @@ def _judge(
         anew = made.intersection(sources[key])
         if node.tags.get(ROLE_TAG) == SUBMITS or (day in done[key] and not anew):
             continue  # of a job's two assets the collecting one decides
-        if reason := _REASONS.get(node.tags.get(PAST_TAG, "")):
-            if day not in done[key]:
-                missed.left_out.append(LeftOut(key, day, reason))
+        if PAST_TAG in node.tags:
+            said = past.get((key, day))
+            if said is not None and said.verdict == "kept":
+                made.add(key)
+                missed.makeable.append(key)
+            elif said is not None:
+                missed.left_out.append(LeftOut(key, day, said.why))
             continue
         absent = [source for source in sources[key] if source not in made and day not in done[source]]
         if absent:

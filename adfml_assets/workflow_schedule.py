@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from adfml_assets.past_days import find_missed
+from adfml_assets.past_days import Missed, find_missed
+from adfml_assets.past_rule import build_past_rule, may_keep_past
 from adfml_assets.workflow import LAUNCHED_BY_TAG, WORKFLOW_TAG, Workflow, launch_backfill
 from resources.control import utc_now
 from sensors.catch_up_sensor import MissedDay, build_catch_up_sensor
@@ -44,11 +45,17 @@ def build_catch_up(workflow: Workflow, days: int) -> dg.Definitions:
     """The sensor that looks for missed days, and the job that launches one."""
     op_name = f"launch_catch_up_of_{workflow.name}"
 
-    @dg.op(name=op_name)
+    def look(context: dg.OpExecutionContext | dg.SensorEvaluationContext, days: Sequence[str]) -> list[Missed]:
+        assert context.repository_def is not None  # noqa: S101 - Dagster sets it in every run and tick
+        graph, resources = context.repository_def.asset_graph, context.resources
+        rule = build_past_rule(graph, resources.lake, resources.control.intervals, may_keep_past)
+        return find_missed(context.instance, graph, workflow.select("score", graph), days, rule)
+
+    @dg.op(name=op_name, required_resource_keys={"lake", "control"})
     def launch(context: dg.OpExecutionContext, config: CatchUpConfig) -> None:
         graph = context.repository_def.asset_graph
         # Looked at again: since the sensor's look somebody may have made it, or begun to.
-        (missed,) = find_missed(context.instance, graph, workflow.select("score", graph), [config.day])
+        (missed,) = look(context, [config.day])
         for left in missed.left_out:
             context.log.warning("Not made: %s.", left.describe())
         if not missed.makeable:
@@ -72,12 +79,9 @@ def build_catch_up(workflow: Workflow, days: int) -> dg.Definitions:
         launch()
 
     def find(context: dg.SensorEvaluationContext, asked: Sequence[str]) -> list[MissedDay]:
-        assert context.repository_def is not None  # noqa: S101 - Dagster sets it in every tick
-        graph = context.repository_def.asset_graph
-        selected = workflow.select("score", graph)
         return [
             MissedDay(one.day, len(one.makeable), tuple(left.describe() for left in one.left_out))
-            for one in find_missed(context.instance, graph, selected, asked)
+            for one in look(context, asked)
         ]
 
     sensor = build_catch_up_sensor(

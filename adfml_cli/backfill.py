@@ -144,6 +144,7 @@ def build_preview(
 
     from adfml_assets.backfill_preview import preview_backfill
     from adfml_assets.backfill_rules import build_rules
+    from adfml_assets.past_rule import build_past_rule, may_keep_past
     from resources.control import ControlDatabase, utc_now
     from resources.lake import Lake
 
@@ -155,8 +156,9 @@ def build_preview(
     for key in daily:
         for day in (days[0], days[-1]):
             require_partition(instance, graph, key, day)
-    control, today = ControlDatabase(), f"{utc_now():%Y-%m-%d}"
-    rules = build_rules(graph, Lake(), control.ledger, control.intervals, _keeps_past, today)
+    control, lake = ControlDatabase(), Lake()
+    past = build_past_rule(graph, lake, control.intervals, may_keep_past)
+    rules = build_rules(graph, lake, control.ledger, past, f"{utc_now():%Y-%m-%d}")
     return preview_backfill(instance, graph, chosen, days, rules, refresh=refresh)
 
 
@@ -198,10 +200,3 @@ def _shorten(days: Sequence[str]) -> str:
         else:
             ranges.append([day])
     return ", ".join(f"{one[0]} to {one[-1]}" if len(one) > 1 else f"{one[0]}" for one in ranges)
-
-
-def _keeps_past(database: str) -> bool:
-    """Whether a database's address names a server whose tables can keep their past; nothing is connected to."""
-    from resources.settings import database_setting
-
-    return database_setting(database).read_given().startswith("mssql")

@@ -47,7 +47,7 @@ def build_catch_up_sensor(
         workflow: its name.
         days: how many days back it looks; today is the schedule's.
         job: what launches a day.
-        find: looks at days.
+        find: looks at days; it has the resources `lake` and `control`.
         build_config: from a day to the job's run config.
     """
 
@@ -58,6 +58,7 @@ def build_catch_up_sensor(
         "that it is true, each day at most once a day, and says what cannot be, and why.",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=sensor_status(),
+        required_resource_keys={"lake", "control"},
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         today = utc_now()

@@ -111,6 +111,23 @@ def test_an_increment_reads_its_recorded_interval_and_no_other_past_day(
     assert found[DAYS[3]] == ("make", ""), "today's interval is recorded when it is read"
 
 
+def test_rows_that_waited_on_a_past_day_are_only_tried(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adfml_assets.partitions import build_daily_partitions
+    from adfml_assets.past_days import COVERED_TAGS
+
+    asset = key("ml/scoring_input/waiting")
+
+    @dg.asset(key=asset, partitions_def=build_daily_partitions(), tags=COVERED_TAGS)
+    def waiting() -> None: ...
+
+    monkeypatch.setattr(workflow, "load_repository", dg.Definitions(assets=[waiting]).get_repository_def)
+    found = preview(asset.to_user_string())[asset.to_user_string()]
+    assert [found[day][0] for day in DAYS] == ["try", "try", "try", "make"]
+    assert found[DAYS[0]][1].endswith("what still waits is taken by the next day made")
+
+
 def test_what_is_made_of_a_day_that_cannot_be_made_cannot_be_made(instance: dg.DagsterInstance, lake: Lake) -> None:
     archive(lake, DAYS[1])
     note(instance, DAYS[1], SNAPSHOT, "archive/shop/main/Products")
