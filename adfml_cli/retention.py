@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adfml_cli.output import print_json, say
+from adfml_cli.workflow import open_instance
 
 if TYPE_CHECKING:
     from adfml_assets.retention.plan import SeriesPlan
@@ -20,11 +21,10 @@ def run(rules_file: Path, *, apply: bool, as_json: bool) -> None:
 
     Raises:
         RulesInvalid: the file is none.
+        CommandFailed: there is no deployment.
         Corrupt: a manifest in the lake cannot be read.
         ResourceError: the lake or the control database cannot be reached.
     """
-    import dagster as dg
-
     from adfml_assets.retention import logs, plan, removing
     from adfml_assets.retention.rules import read_rules
     from resources import alert_retention, ledger_retention
@@ -33,7 +33,7 @@ def run(rules_file: Path, *, apply: bool, as_json: bool) -> None:
 
     rules, now = read_rules(rules_file), utc_now()
     lake, control = Lake(), ControlDatabase()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         begun = len(control.removals.list_unended())
         if apply:
             begun = len(removing.finish_removals(lake, control, instance))

@@ -86,6 +86,7 @@ def home_site(lake: Lake, control: ControlDatabase, tmp_path: Path, monkeypatch:
     """With Dagster's records in DAGSTER_HOME, where the command and other processes find them."""
     home = tmp_path / "home"
     home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         yield Site(lake, control, instance, home)

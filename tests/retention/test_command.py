@@ -91,6 +91,13 @@ def test_nothing_goes_until_it_is_told_to(site: Site, rules: Path) -> None:
     assert "0 partitions, 0 ledger rows, 0 alert rows, the logs of 0 runs" in call("--rules", rules, "--apply").output
 
 
+def test_without_a_deployment_it_is_a_sentence(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    said = call("--rules", rules)
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert said.stderr.startswith("DAGSTER_HOME is not set: the deployment's folder")
+
+
 def test_a_later_attempt_gets_a_token_of_its_own_after_retention(site: Site, rules: Path) -> None:
     keys = run_job(site, "2026-01-01", attempts=3, days_ago=40)
     assert call("--rules", rules, "--apply").exit_code == 0
