@@ -108,15 +108,18 @@ def select(graph: BaseAssetGraph, selection: str) -> set[dg.AssetKey]:
         CommandFailed: it is none, or chooses nothing.
     """
     import dagster as dg
+    from dagster_shared.check import CheckError
 
     single = dg.AssetKey.from_user_string(selection)
     if graph.has(single):
         return {single}
     try:
         found = dg.AssetSelection.from_string(selection).resolve(graph)
-    except dg.DagsterError as error:
+    except (dg.DagsterError, CheckError, NotImplementedError) as error:
+        # Filters that only the UI knows are parsed, and cannot be resolved here.
+        reason = next(iter(str(error).splitlines()), "only the UI can resolve it")
         raise CommandFailed(
-            f"{selection!r} is no selection of assets ({str(error).splitlines()[0]}): expected Dagster's syntax, "
+            f"{selection!r} is no selection of assets ({reason}): expected Dagster's syntax, "
             "such as "
             'group:archive, key:"ml/scores/*", or +key:"ml/scores/churn" for it and what it is made of.'
         ) from None
