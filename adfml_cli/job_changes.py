@@ -30,11 +30,12 @@ def cancel_jobs(texts: Sequence[str], reason: str, *, yes: bool, as_json: bool) 
     names = ", ".join(f"{job.submission_key} ({job.service} {job.remote_id or 'not yet there'})" for job in jobs)
     confirm(f"Cancel {names}?", yes=yes)
     why = f"Cancelled by {name_user()}{f': {reason.strip()}' if reason.strip() else ''}."
-    problems = [problem for job in jobs if (problem := _cancel(ledger, job, why)) is not None]
+    found = {job.submission_key: _cancel(ledger, job, why) for job in jobs}
+    problems = [problem for problem in found.values() if problem is not None]
     after = [ledger.get(job.submission_key) for job in jobs]
     if as_json:
         print_json({"jobs": [describe(job) for job in after], "problems": problems})
-    for job in () if as_json else after:
+    for job in () if as_json else (one for one in after if found[one.submission_key] is None):
         then = "cancelled" if not job.outstanding else "told to stop; the sensor records its end"
         typer.echo(f"{job.submission_key}: {then}.")
     if problems:

@@ -53,6 +53,9 @@ def test_where_the_service_does_not_answer_the_wish_stays(
     assert "The wish is in the ledger; the sensor goes on with it." in result.stderr
     (shown,) = json.loads(result.stdout)["jobs"]
     assert (shown["state"], shown["cancel_reason"][:12]) == ("running", "Cancelled by")
+    said = call("jobs", "cancel", job.submission_key, "--yes")
+    assert said.stdout == "", "it was told nothing"
+    assert f"{job.submission_key} is not told yet:" in said.stderr
 
 
 def test_retry_launches_what_submits_and_collects_with_the_config_of_the_run_before(deployment: Deployment) -> None:
