@@ -75,8 +75,8 @@ def make_pipeline(name: str, template: str, given: Mapping[str, Any], *, as_json
             # Of Dagster's own making; what is wrong is an error.
             warnings.simplefilter("ignore")
             workflow.load_repository()
-    except Exception:
-        # Whatever it is: a deployment that loaded before must load afterwards.
+    except BaseException:
+        # Whatever it is, Ctrl-C too: a deployment that loaded before must load afterwards.
         shutil.rmtree(folder)
         typer.echo(f"With {name} the definitions cannot be loaded; it was taken away again.", err=True)
         raise

@@ -142,6 +142,15 @@ def test_what_the_model_and_its_features_say_is_taken_from_them(defs: Path) -> N
     assert "table: crm.main.Predictions" in written
 
 
+def test_where_somebody_stops_it_nothing_stays(defs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "load_repository", stop)
+    assert call("init", "calls", "--template", "archive").exit_code != 0
+    assert list(defs.iterdir()) == []
+
+
 def test_where_the_deployment_does_not_load_nothing_stays(defs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise CommandFailed("The definitions cannot be loaded.")
