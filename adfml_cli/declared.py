@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import adfml_assets
 
 DEFS = Path(adfml_assets.__file__).parent / "defs"
 _DATABASE_SETTING = re.compile(r"ADFML_(\w+)_URL")
-_NO_DATABASES = {"control", "key_vault"}
 
 
 def read_declarations(folder: Path = DEFS) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -39,6 +38,16 @@ def list_names(*components: str, folder: Path = DEFS) -> list[str]:
 
 def list_databases(folder: Path = DEFS) -> list[str]:
     """The databases that are archived, and those that the environment has an address of, sorted."""
-    declared = {str(given["database"]) for _, given in read_declarations(folder) if "database" in given}
-    settings = (_DATABASE_SETTING.fullmatch(name) for name in os.environ)
-    return sorted(declared | {match[1].lower() for match in settings if match} - _NO_DATABASES)
+    from resources.settings import ALL
+
+    declared = {name for _, given in read_declarations(folder) for name in name_databases(given)}
+    others = {setting.name for setting in ALL}  # of the control database, of webhooks, of the UI
+    settings = (_DATABASE_SETTING.fullmatch(name) for name in os.environ if name not in others)
+    return sorted(declared | {match[1].lower() for match in settings if match})
+
+
+def name_databases(attributes: Mapping[str, Any]) -> list[str]:
+    """The databases of a declaration, which has one or several."""
+    several = attributes.get("databases")
+    named = [attributes.get("database"), *(several if isinstance(several, list) else ())]
+    return [str(name) for name in named if name]

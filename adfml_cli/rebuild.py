@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adfml_cli.declared import read_declarations
+from adfml_cli.declared import name_databases, read_declarations
 from adfml_cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def _describe(text: str, rebuilt: Rebuilt) -> str:
 
 
 def _list_kept_in_source() -> set[str]:
-    return {str(given["database"]) for _, given in read_declarations() if given.get("watermarks_in") == "source"}
+    declared = (given for _, given in read_declarations() if given.get("watermarks_in") == "source")
+    return {name for given in declared for name in name_databases(given)}
 
 
 def _list_trained_elsewhere() -> set[str]:

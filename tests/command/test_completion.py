@@ -48,6 +48,21 @@ def test_commands_models_days_templates_and_jobs_are_offered(deployment: Deploym
     assert complete("adfml jobs show ml/m") == ["ml/m_job|1|1"]
 
 
+def test_databases_are_those_that_are_archived_or_have_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CRM", "UI", "DOCS", "GIT", "ALERTS_TEAMS", "CONTROL", "KEY_VAULT"):
+        monkeypatch.setenv(f"ADFML_{name}_URL", "https://example.com")
+    assert complete("adfml tables ") == ["crm", "shop"]
+
+
+def test_several_databases_of_one_declaration_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adfml_cli.declared import list_databases
+
+    monkeypatch.delenv("ADFML_SHOP_URL")
+    text = "type: adfml_assets.components.ArchivedDatabase\nattributes:\n  databases: [shop_a, shop_b]\n"
+    (tmp_path / "defs.yaml").write_text(text)
+    assert list_databases(tmp_path) == ["shop_a", "shop_b"]
+
+
 def test_assets_of_the_deployment_are_offered(deployment: Deployment) -> None:
     deployment.materialise(JOB)
     assert complete("adfml jobs list --asset ml/") == [JOB]

@@ -112,14 +112,20 @@ def test_a_control_database_that_went_another_way_is_not_overwritten(
     assert read_rows(new) == before
 
 
+@pytest.mark.parametrize("databases", [{"database": "shop"}, {"databases": ["crm", "shop"]}])
 def test_intervals_that_are_kept_in_the_source_are_not_this_databases(
-    shop: sqlite3.Connection, lake: Lake, control: ControlDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: sqlite3.Connection,
+    lake: Lake,
+    control: ControlDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    databases: dict[str, object],
 ) -> None:
     from adfml_cli import rebuild
 
     take_extracts(shop, lake, control, DAYS[:1])
     new = lose_control(tmp_path, monkeypatch)
-    declared = [("ArchivedDatabase", {"database": "shop", "watermarks_in": "source"})]
+    declared = [("ArchivedDatabase", {**databases, "watermarks_in": "source"})]
     monkeypatch.setattr(rebuild, "read_declarations", lambda: iter(declared))
     assert "Intervals: 0 found" in call().stdout
     assert read_rows(new) == []
