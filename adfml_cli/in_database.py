@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WIDTH = 120
 """Of the table, in characters: a pipe has no width of its own."""
 
+STORE = "MLModels"
+"""The table that models are stored in, where no other is named."""
+
 _POINTS_TO = {"in_database": "in the database", "external": "outside", "either": "either"}
 _KINDS: dict[str, ModelKind] = {"skops": "skops", "onnx": "onnx", "pkl": "pickle"}
 
@@ -97,7 +100,7 @@ def register_model(
         create_table: make the table where it does not exist.
 
     Raises:
-        CommandFailed: it is to be active, and the gate did not pass it.
+        CommandFailed: it is to be active, and the gate did not pass it; or another table than the usual is to be made.
         UnknownVersion: it is not registered.
         AdfmlError, ResourceError: see `store_model`.
     """
@@ -108,6 +111,11 @@ def register_model(
     from resources.database import Databases
     from resources.lake import Lake
 
+    if create_table and (schema or table != STORE):
+        raise CommandFailed(
+            f"--create-table makes {STORE} in the login's own schema (dbo on SQL Server), and nothing elsewhere: leave "
+            "out --schema and --table, or make the table by the database's file in resources/sql (ml_models_...)."
+        )
     registered = ControlDatabase().models.get(model, version)
     if activate and registered.verdict != "passed" and not force:
         found = f"refused ({registered.reason})" if registered.verdict else "not judged"

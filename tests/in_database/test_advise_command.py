@@ -123,6 +123,14 @@ def test_a_version_is_registered_once_and_a_refused_one_only_by_force(
     assert {one.version: one.is_active for one in found} == {"1": False, "2": True}
 
 
+@pytest.mark.parametrize("given", [("--table", "Others"), ("--schema", "ml")])
+def test_only_the_usual_table_is_made(registered: ControlDatabase, engine: sa.Engine, given: tuple[str, ...]) -> None:
+    result = call("register-model", "churn", "1", "--database", "shop", "--create-table", *given)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("--create-table makes MLModels in the login's own schema (dbo on SQL Server)")
+    assert "MLModels" not in sa.inspect(engine).get_table_names()
+
+
 def test_a_version_that_nobody_registered_or_whose_file_was_changed_is_not_stored(
     registered: ControlDatabase, lake: Lake, databases: Databases, engine: sa.Engine
 ) -> None:
