@@ -17,6 +17,8 @@ from resources.control import ControlDatabase
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
 
+    from resources.ledger import Ledger
+
 POLL_SECONDS = 0.5
 BACKFILL_DAEMON = "BACKFILL"
 DAEMON_SILENT_SECONDS = 300.0
@@ -50,13 +52,13 @@ def wait_for_backfill(
     Raises:
         WorkflowFailed: it did not end well.
     """
-    watch = Watch()
+    watch, ledger = Watch(), ControlDatabase().ledger
     while True:
         check_processes()
-        _report(instance, backfill_id, watch, say)
+        _report(instance, ledger, backfill_id, watch, say)
         current = instance.get_backfill(backfill_id)
         if current is not None and has_ended(current):
-            _report(instance, backfill_id, watch, say)
+            _report(instance, ledger, backfill_id, watch, say)
             if current.status != BulkActionStatus.COMPLETED_SUCCESS:
                 messages = list(read_failures(instance, current))
                 raise WorkflowFailed(f"{name} ({current.status.value})", messages, backfill_id)
@@ -105,7 +107,7 @@ def find_no_daemon(instance: dg.DagsterInstance) -> str | None:
     )
 
 
-def _report(instance: dg.DagsterInstance, backfill_id: str, watch: Watch, say: Say) -> None:
+def _report(instance: dg.DagsterInstance, ledger: Ledger, backfill_id: str, watch: Watch, say: Say) -> None:
     for run in reversed(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id}))):
         if watch.statuses.get(run.run_id) == run.status.value and run.is_finished:
             continue
@@ -118,8 +120,8 @@ def _report(instance: dg.DagsterInstance, backfill_id: str, watch: Watch, say: S
             watch.materialised.add(name)
             rows = event.metadata.get("dagster/row_count")
             say(f"[green]done[/]     {name[1]}" + (f"  {rows.value:,} rows" if rows is not None else ""))
-    for job in ControlDatabase().ledger.list_jobs(limit=20):
+    for job in reversed(ledger.list_jobs(None, backfill=backfill_id)):
         state = job.remote_state or job.state
-        if job.backfill_id == backfill_id and watch.remote.get(job.submission_key) != state:
+        if watch.remote.get(job.submission_key) != state:
             watch.remote[job.submission_key] = state
             say(f"[cyan]remote[/]   {job.submission_key}  {state}  {job.url or ''}")

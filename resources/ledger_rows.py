@@ -284,6 +284,7 @@ def build_query(
     partition: str | None = None,
     remote_id: str | None = None,
     since: datetime | None = None,
+    backfill: str | None = None,
 ) -> Select[Any]:
     """The query for the latest rows, newest first.
 
@@ -292,9 +293,11 @@ def build_query(
         states: of the job; none given: whatever it is.
         asset: the submitting or the collecting one; `*` stands for any characters.
         since: written then or later.
+        backfill: of its runs.
     """
     query = table.select().order_by(table.c.created_at.desc(), table.c.attempt.desc()).limit(limit)
-    for column, value in ((table.c.service, service), (table.c.partition, partition), (table.c.remote_id, remote_id)):
+    equal = {"service": service, "partition": partition, "remote_id": remote_id, "backfill_id": backfill}
+    for column, value in ((table.c[name], value) for name, value in equal.items()):
         query = query if value is None else query.where(column == value)
     if states:
         query = query.where(table.c.state.in_(states))

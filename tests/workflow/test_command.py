@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 from typer.testing import CliRunner, Result
 
+import resources.control
 from adfml_cli import workflow
 from adfml_cli.cli import app
 from adfml_cli.watching import read_errors
@@ -138,6 +140,44 @@ def test_waiting_ends_with_the_backfill(at_home: Deployment, kind: str) -> None:
         result = call("watch", backfill_id)
     assert result.exit_code == 0, result.output
     assert "has ended well" in result.stdout
+
+
+def test_all_remote_jobs_of_a_backfill_are_told_over_one_connection(
+    at_home: Deployment, control: ControlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backfill_id = read_id(call("score", "--model", "sales", "--day", DAY))
+
+    def submit(partition: str, backfill: str | None) -> None:
+        control.ledger.open_job(
+            asset="ml/scores/sales_job",
+            collecting_asset="ml/scores/sales",
+            partition=partition,
+            service="databricks",
+            request={},
+            deadline=timedelta(hours=1),
+            max_tries=1,
+            run_id="r",
+            backfill_id=backfill,
+        )
+
+    submit(DAY, backfill_id)
+    for number in range(25):
+        submit(f"other-{number}", None)
+    built: list[str] = []
+    build = resources.control.build_control_engine
+
+    def count(url: str, timeout_seconds: int = 30) -> Any:
+        built.append(url)
+        return build(url, timeout_seconds)
+
+    monkeypatch.setattr(resources.control, "build_control_engine", count)
+    timer = threading.Timer(1.5, end, (at_home, backfill_id, BulkActionStatus.COMPLETED_SUCCESS))
+    timer.start()
+    result = call("watch", backfill_id)
+    timer.join()
+    assert f"ml/scores/sales_job|{DAY}|1  submitting" in result.stdout
+    assert "other-" not in result.stdout
+    assert len(built) == 1
 
 
 def test_a_backfill_that_fails_ends_with_1_and_the_runs_say_why(at_home: Deployment) -> None:
