@@ -5,16 +5,20 @@ A secret setting ADFML_X may be given by ADFML_X_SECRET instead: the name of the
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from resources.errors import SettingInvalid, SettingMissing
 from resources.redaction import remember_secret
 
-_PASSWORD = re.compile(r"://[^:/@]*:([^@]+)@")
+_PASSWORD = re.compile(r"://[^:/]*:([^@]+)@")
+"""In a URL, as SQLAlchemy reads it: a user may hold @, as in user@server."""
+
+_PASSWORD_OPTIONS = ("password", "pwd")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Setting:
             number = float(text)
         except ValueError:
             raise SettingInvalid(self.name, f"a number, for example {self.example}") from None
-        if number <= 0:
+        if not 0 < number < math.inf:
             raise SettingInvalid(self.name, f"a number above 0, for example {self.example}")
         return number
 
@@ -117,6 +121,10 @@ class DatabaseSetting(Setting):
         if password is not None:
             remember_secret(password[1])
             remember_secret(unquote(password[1]))
+        # A driver may be given its options behind the address, the password among them.
+        for name, option in parse_qsl(value.partition("?")[2]):
+            if name.lower() in _PASSWORD_OPTIONS:
+                remember_secret(option)
 
 
 def add_password(address: str, setting: DatabaseSetting, password: str) -> str:
