@@ -137,7 +137,9 @@ def check_schedules(instance: dg.DagsterInstance, repository: dg.RepositoryDefin
             yield finding
     if off and wanted:
         found = f"Are off, where ADFML_ENVIRONMENT or ADFML_SCHEDULES has them on: {join_names(off)}."
-        yield notes.warning("schedules", found, "Turn them on in the UI, or: dagster schedule start -w workspace.yaml")
+        yield notes.warning(
+            "schedules", found, "Turn them on in the UI, or: dagster schedule start -w workspace.yaml NAME"
+        )
     elif on or off:
         which = f": {join_names(on)}" if on else ""
         yield notes.ok("schedules", f"{len(on)} of {len(on) + len(off)} are on{which}.")

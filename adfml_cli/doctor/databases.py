@@ -70,12 +70,22 @@ class _Known:
 
         self._inspector = sa.inspect(connection)
         self._names: dict[str | None, Sequence[str]] = {}
+        self._schemas: Sequence[str] | None = None
+
+    def list_schemas(self) -> Sequence[str]:
+        """All there are."""
+        if self._schemas is None:
+            self._schemas = self._inspector.get_schema_names()
+        return self._schemas
+
+    def has_schema(self, schema: str | None) -> bool:
+        """Whether there is one of that name; None: the login's own."""
+        return schema is None or schema.casefold() in {name.casefold() for name in self.list_schemas()}
 
     def list_names(self, schema: str | None) -> Sequence[str]:
         """Of a schema; empty where there is none of that name."""
         if schema not in self._names:
-            known = self._inspector.get_schema_names()
-            if schema is not None and schema.casefold() not in {name.casefold() for name in known}:
+            if not self.has_schema(schema):
                 self._names[schema] = ()
             else:
                 inspector = self._inspector
@@ -94,6 +104,9 @@ def check_table(connection: Connection, known: _Known, database: str, use: Table
 
     subject = f"{database}.{use}"
     if not known.has(use.schema, use.table):
+        if use.schema is not None and not known.has_schema(use.schema):
+            missing = NotFound("schema", use.schema, f"database '{database}'", known.list_schemas())
+            return _NOTES.failed(subject, str(missing), f"Correct the name in the {use.by}, or make the schema.")
         if use.access == "write":
             return _check_creatable(connection, subject, use)
         where = f"database '{database}'" + (f", schema '{use.schema}'" if use.schema else "")
@@ -102,11 +115,11 @@ def check_table(connection: Connection, known: _Known, database: str, use: Table
             subject, str(missing), f"Correct the name in the {use.by}, or let the table be made ({database})."
         )
     if lacking := find_missing(connection, use.schema, use.table, _PRIVILEGES[use.access]):
-        table = quote_table(connection, use.schema, use.table)
+        table, name = (quote_table(connection, *parts) for parts in ((use.schema, use.table), (None, login.name)))
         advice = (
             "Give the process the right to write the file and its folder."
             if connection.dialect.name in FILES
-            else f"Let an administrator run: GRANT {', '.join(lacking)} ON {table} TO {login.name};"
+            else f"Let an administrator run: GRANT {', '.join(lacking)} ON {table} TO {name};"
         )
         what = f"{login.name} lacks {', '.join(lacking)} on it; the declaration ({use.by}) needs that."
         return _NOTES.failed(subject, what, advice)

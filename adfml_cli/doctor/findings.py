@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from resources.errors import Refused, ResourceError, SettingInvalid, SettingMissing, Unreachable
-from resources.help import HELP_PAGE
+from resources.errors import Refused, SettingInvalid, SettingMissing, Unreachable
+from resources.help import HELP_PAGE, DocumentedError
 from resources.redaction import redact
 
 Status = Literal["ok", "warning", "failed", "unused"]
@@ -111,8 +111,6 @@ class Notes:
 
 def explain(error: Exception) -> tuple[str, str]:
     """What an error found and what to do about it, apart; a message that holds both stays whole."""
-    from adfml_assets.errors import AdfmlError
-
     match error:
         case Unreachable():
             return _end(
@@ -124,7 +122,7 @@ def explain(error: Exception) -> tuple[str, str]:
             return f"{error.setting} is not set: {error.purpose}.", f"Set it, for example to {error.example}."
         case SettingInvalid():
             return f"{error.setting} is not valid.", f"Expected: {error.expected}."
-        case ResourceError() | AdfmlError():
+        case DocumentedError():
             return str(error), f"See {error.help_url or f'{HELP_PAGE}#{error.anchor}'}."
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}".rstrip(

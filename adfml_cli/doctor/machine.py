@@ -94,7 +94,11 @@ def check_settings(declared: Declared, environment: Mapping[str, str], step: Ste
     ours = [name for name in environment if name.startswith("ADFML_") and not name.startswith(_NOT_OURS)]
     for name in sorted(name for name in ours if name not in known and environment[name].strip()):
         close = get_close_matches(name, known, n=1)
-        hint = f"Did you mean {close[0]}?" if close else "Remove it, or correct its name (README has all of them)."
+        hint = (
+            f"Did you mean {close[0]}?"
+            if close
+            else "Remove it, or correct its name (docs/settings.md has all of them)."
+        )
         yield _SETTINGS.warning(name, f"{name} is set, and nothing reads it.", hint)
     first = settings.FIRST_DAY.read(environment)
     try:

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from adfml_cli.doctor.findings import Finding, Notes
+from adfml_cli.doctor.findings import Finding, Notes, explain
 from adfml_cli.doctor.running import Probe, Step, run_probes
+from adfml_cli.errors import CommandFailed
 from resources.errors import Unreachable
 from resources.redaction import remember_secret
 
@@ -41,6 +42,11 @@ def test_a_defect_of_a_check_is_told_and_fails() -> None:
 
     (found,) = run_probes([Probe("test", "number", divide)]).findings
     assert (found.status, found.found[:17]) == ("failed", "ZeroDivisionError")
+
+
+def test_what_the_command_itself_refuses_is_no_defect_of_a_check() -> None:
+    error = CommandFailed("The definitions cannot be loaded (`dg check defs` says more): two jobs have one name.")
+    assert explain(error) == (str(error), "See docs/operations.md#command-failed.")
 
 
 def test_a_probe_that_hangs_is_given_up_with_what_it_did() -> None:
