@@ -13,7 +13,7 @@ from dagster._core.event_api import RunStatusChangeRecordsFilter
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from resources.alerts.failure import Failure
-from sensors.tags import REMOTE_JOB_TAG
+from sensors.tags import ADOPTS_TAG, REMOTE_JOB_TAG
 from sensors.waiting import PARTITION_TAG
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def find_failed_runs(instance: dg.DagsterInstance, ledger: Ledger, cursor: int, 
         at = datetime.fromtimestamp(record.timestamp, UTC)
         if run is not None and now - at < _NOT_SETTLED and not _is_settled(instance, run):
             break
-        if run is not None and run.tags.get(AUTO_RETRY_RUN_ID_TAG) is None:
+        # Of a job that could not be adopted the command that asked for it has said why: nothing has failed.
+        if run is not None and run.tags.keys().isdisjoint((AUTO_RETRY_RUN_ID_TAG, ADOPTS_TAG)):
             failures += list_failures(instance, ledger, run, record.storage_id, at)
         cursor = record.storage_id
     return FailedRuns(failures, cursor)

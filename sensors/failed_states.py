@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -118,11 +118,35 @@ def find_well(
     Args:
         well: the subjects of checks and ticks that are not failed.
     """
-    return [incident for incident in incidents if _is_well(instance, asset_graph, incident, well)]
+    made = _read_made(instance, asset_graph, [incident.failure for incident in incidents])
+    return [incident for incident in incidents if _is_well(instance, asset_graph, incident.failure, well, made)]
 
 
-def _is_well(instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, incident: Incident, well: Set[str]) -> bool:
-    failure = incident.failure
+def _read_made(
+    instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, failures: Iterable[Failure]
+) -> dict[str, Mapping[str, int]]:
+    """Asset -> partition that failed -> the last event that it was made: one query an asset."""
+    failed: dict[str, set[str]] = {}
+    for failure in failures:
+        if failure.kind == "run" and failure.asset is not None and failure.partition is not None:
+            failed.setdefault(failure.asset, set()).add(failure.partition)
+    keys = {asset: dg.AssetKey.from_user_string(asset) for asset in failed}
+    return {
+        asset: instance.event_log_storage.get_latest_storage_id_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION, failed[asset]
+        )
+        for asset, key in keys.items()
+        if asset_graph.has(key)
+    }
+
+
+def _is_well(
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    failure: Failure,
+    well: Set[str],
+    made: Mapping[str, Mapping[str, int]],
+) -> bool:
     if failure.kind in ("check", "tick"):
         return failure.subject in well
     if failure.kind == "backfill":
@@ -135,11 +159,8 @@ def _is_well(instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, incident
     if failure.partition is None:
         latest = instance.get_latest_materialization_event(key)
         return latest is not None and latest.timestamp > failure.at.timestamp()
-    made = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, {failure.partition}
-    )
     # Ids of one storage rise: a materialisation after the failure has a larger one. SQLite's index is one storage, too.
-    return made.get(failure.partition, 0) > failure.event_id
+    return made[failure.asset].get(failure.partition, 0) > failure.event_id
 
 
 def _has_succeeded(instance: dg.DagsterInstance, failure: Failure) -> bool:

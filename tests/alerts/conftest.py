@@ -84,7 +84,7 @@ class Site:
     cursor: str | None = None
     said: list[str] = field(default_factory=list)
 
-    def run(self, day: str, keys: str, **order: Any) -> str:
+    def run(self, day: str, keys: str, tags: dict[str, str] | None = None, **order: Any) -> str:
         job = self.repository.get_implicit_global_asset_job_def()
         asked = {"archived", "features", "features_in_time"}
         selection = [dg.AssetKey(key.split("/")) for key in keys.split()]
@@ -96,6 +96,7 @@ class Site:
             asset_selection=selection,
             raise_on_error=False,
             run_config={"ops": ops},
+            tags=tags,
         )
         return result.run_id
 

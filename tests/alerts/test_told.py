@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from resources.control import ControlDatabase
+from sensors.tags import ADOPTS_TAG
 from tests.alerts.conftest import Site, WebhookServer, titles
 
 DAY = "2026-01-05"
@@ -36,6 +37,36 @@ def test_a_failure_is_told_with_its_error_link_and_command(site: Site, slack: We
     assert "docs/operations.md#refused" in text
     assert f"adfml backfill features --from {DAY} --refresh" in text
     assert "scores |" not in text, "what was not reached did not fail"
+
+
+def test_a_job_that_could_not_be_adopted_is_told_to_who_asked_for_it_alone(site: Site, slack: WebhookServer) -> None:
+    # The command says why. Everybody else would be told to submit a new job.
+    site.run(DAY, "features", tags={ADOPTS_TAG: "123"}, fails=["yes"])
+    site.tick()
+    assert titles(slack) == []
+    site.run(DAY, "features", fails=["yes"])
+    site.tick()
+    assert titles(slack) == [f"production: features | {DAY} failed"]
+
+
+def test_an_asset_is_asked_for_once_however_many_of_its_days_failed(
+    site: Site, slack: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [f"2026-01-{number:02d}" for number in range(1, 6)]
+    for day in days:
+        site.run(day, "features", fails=["yes"])
+    site.tick()
+    site.run(days[0], "features", fails=[])
+    asked: list[Any] = []
+    storage = site.instance.event_log_storage
+    find = storage.get_latest_storage_id_by_partition
+    monkeypatch.setattr(
+        storage,
+        "get_latest_storage_id_by_partition",
+        lambda *given, **named: asked.append(given) or find(*given, **named),
+    )
+    assert "1 well again; 4 open" in site.tick()
+    assert len(asked) == 1
 
 
 def test_it_is_told_once_however_often_it_fails_and_again_after_a_day(site: Site, slack: WebhookServer) -> None:
