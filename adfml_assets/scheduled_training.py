@@ -6,6 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from adfml_assets.asset_keys import model_key
+from adfml_assets.failures import tell_failures
 from adfml_assets.retraining import find_outcome, launch_version, list_partitions
 from resources.control import ControlDatabase, utc_now
 from resources.retrainings import Retraining
@@ -20,6 +21,7 @@ def build_scheduled_training(model: str, cron: str, timezone: str) -> dg.Definit
     name = f"train_{model_key(model).path[-1]}"
 
     @dg.op(name=f"launch_{name}", required_resource_keys={"control"})
+    @tell_failures
     def launch(context: dg.OpExecutionContext) -> None:
         control: ControlDatabase = context.resources.control
         request = _choose_version(context, control, model)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
+from adfml_assets.failures import tell_failures
 from adfml_assets.past_days import Missed, find_missed
 from adfml_assets.past_rule import build_past_rule, may_keep_past
 from adfml_assets.workflow import LAUNCHED_BY_TAG, WORKFLOW_TAG, Workflow, launch_backfill
@@ -52,6 +53,7 @@ def build_catch_up(workflow: Workflow, days: int) -> dg.Definitions:
         return find_missed(context.instance, graph, workflow.select("score", graph), days, rule)
 
     @dg.op(name=op_name, required_resource_keys={"lake", "control"})
+    @tell_failures
     def launch(context: dg.OpExecutionContext, config: CatchUpConfig) -> None:
         graph = context.repository_def.asset_graph
         # Looked at again: since the sensor's look somebody may have made it, or begun to.
