@@ -56,7 +56,8 @@ class SortedRows:
             constants: those key columns that have one value in all rows.
 
         Returns:
-            Whether the keys differ even without those that are text: a database may take two texts for the same.
+            Whether the keys differ even without those that a table may take for the same: texts by its collation, and
+            what it holds in fewer digits, such as moments.
 
         Raises:
             NullKeys, DuplicateKeys: some have none, or not their own.
@@ -64,7 +65,7 @@ class SortedRows:
         import pyarrow.compute as pc
 
         positions = [self.schema.get_field_index(source) for source in keys.values()]
-        exact = [index for index, position in enumerate(positions) if not self._is_text(position)]
+        exact = [index for index, position in enumerate(positions) if self._is_exact(position)]
         names, alone = [*keys, *constants], bool(exact)
         if not keys:
             if self.count > 1:
@@ -91,8 +92,8 @@ class SortedRows:
             raise DuplicateKeys(table, names, list(doubled)[:_EXAMPLES])
         return alone
 
-    def _is_text(self, position: int) -> bool:
-        return find_family(self.schema.types[position]) == "text"
+    def _is_exact(self, position: int) -> bool:
+        return find_family(self.schema.types[position]) in ("boolean", "integer", "date")
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class _Plan:
     constants: Mapping[str, sa.ColumnElement[Any]]
     marking: Marking | None
     exact: bool
-    """Whether the keys differ in whatever way the database compares texts."""
+    """Whether the keys differ whatever the table makes of them."""
 
     def convert(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         keys = [column.source for column in self.columns if column.name in self.target.keys]

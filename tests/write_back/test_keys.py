@@ -86,6 +86,23 @@ def test_texts_are_compared_as_the_table_compares_them(place: Place, batch_rows:
     assert [row["Value"] for row in place.read("Texts").values()] == [2, 10, 3]
 
 
+@pytest.mark.parametrize("batch_rows", [None, 1])
+def test_keys_that_become_one_in_the_table_are_refused(place: Place, batch_rows: int | None) -> None:
+    # Two moments of one microsecond; two float64 of one float32.
+    moments = pa.array([1_000_000_001_000, 1_000_000_001_999], pa.timestamp("ns"))
+    place.execute('CREATE TABLE "Moments" ("At" TIMESTAMP PRIMARY KEY, "Value" BIGINT)')
+    kinds = [("Moments", "At", moments)]
+    if place.dialect != "sqlite":  # its numbers are float64, whatever they are called
+        place.execute('CREATE TABLE "Numbers" ("Number" REAL PRIMARY KEY, "Value" BIGINT)')
+        kinds.append(("Numbers", "Number", pa.array([0.1, 0.1 + 1e-12])))
+    for table, key, values in kinds:
+        target = Target("shop", None, table, (key,), batch_rows=batch_rows)
+        rows = to_rows(pa.table({key: values, "Value": [1, 2]}))
+        with pytest.raises(DuplicateKeys, match=rf"several rows have one key \({key}\): "):
+            write_partition(place.databases, target, rows, of=Partition("a", "p", "d"))
+        assert place.fetch(f'SELECT * FROM "{table}"') == []
+
+
 def test_a_key_that_no_column_is(place: Place) -> None:
     rows = make_rows({1: 1.0})
     with pytest.raises(
