@@ -26,7 +26,7 @@ from adfml_assets.in_database.server_scoring import build_statement
 from adfml_assets.scoring.write_back import SNAPSHOT_DATE, describe_target
 from adfml_assets.write_back.sqlite import CACHE_KB
 from adfml_assets.write_back.target import OpenedTarget, open_target, reflect_table
-from adfml_assets.write_back.upsert import upsert_staged
+from adfml_assets.write_back.upsert import require_keys, require_unique, upsert_staged
 from adfml_assets.write_back.written import Written
 from resources.control import lost_to_another
 from resources.database import Databases
@@ -183,6 +183,10 @@ def _write(connection: Connection, plan: ScoringPlan, target: sa.Table, staging:
     values = list_values(target, staging, plan.constants, connection.dialect.name)
     unchanged = marked = 0
     if connection.execute(find_written(target, spec.model, plan.day)).scalar_one():
+        # Of two rows of one key one may be written just so: without it the other would look like a key of its own.
+        own = {key: values[key] for key in keys}
+        require_keys(connection, staging, own, target.fullname)
+        require_unique(connection, staging, own, target)
         marked += _mark(connection, plan, staging, unset_only=True)
         unchanged = connection.execute(drop_unchanged(target, staging, values, keys)).rowcount
     newer = None if spec.target.overwrite_newer else SNAPSHOT_DATE

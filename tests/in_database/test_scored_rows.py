@@ -179,6 +179,30 @@ def test_keys_that_are_no_keys_take_all_back(place: Place) -> None:
     assert (place.count_scores(), set(place.read_dates().values())) == (0, {None})
 
 
+def test_a_key_there_twice_is_refused_also_where_one_of_its_rows_is_written_just_so(place: Place) -> None:
+    place.table, place.where = "Loose", None
+    place.make_table(key="INTEGER")
+    place.add((1, 1.0, 1), (2, 1.0, 1))
+    place.score()
+    before = place.fetch('SELECT * FROM "Predictions" ORDER BY 1')
+    place.add((2, 30.0, 30))
+    with pytest.raises(DuplicateKeys, match=r"several rows have one key \(RecordId, ModelName\): \(2, 'spend'\)"):
+        place.score()
+    place.execute('DELETE FROM "Loose" WHERE amount = 30')
+    place.add((2, 1.0, 1))
+    with pytest.raises(DuplicateKeys):
+        place.score()
+    assert place.fetch('SELECT * FROM "Predictions" ORDER BY 1') == before
+
+
+def test_a_text_among_numbers_is_a_row_without_a_score(sqlite: Place) -> None:
+    sqlite.add(*ROWS)
+    sqlite.execute("""UPDATE "Waiting" SET amount = 'n/a' WHERE "Id" = 4""")
+    with pytest.raises(ScoresMissing, match=r"gives 1 of 5 rows of shop.main.Waiting no score, .* with Id 4: "):
+        sqlite.score()
+    assert sqlite.count_scores() == 0
+
+
 def test_a_table_that_lacks_features_is_refused_with_both_lists(place: Place) -> None:
     put_version(place.lake, place.control, train(), "2", features=("recency", "orders", "amount"))
     place.add(*ROWS)
