@@ -38,6 +38,8 @@ class Dialect:
         usual_number: a condition that holds where all of some numbers are there and of usual size, `{}` standing for
             them with commas between, and another `{}` for that size; "": rows are not told apart.
         usual_text: a condition that holds where a text is there and is one.
+        own_row: the value of an expression that reads its columns very often, from a row of its own: `{0}` stands for
+            the expression, `{1}` for the columns; "": it is read where it stands.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dialect:
     expression_size: int = 0
     usual_number: str = ""
     usual_text: str = ""
+    own_row: str = ""
 
     def render(self, sql: Sql) -> str:
         """The text of an expression."""
@@ -135,7 +138,7 @@ def _number_tsql(value: float) -> str:
 
 
 def _finite(read: str) -> str:
-    # Infinity less itself is NaN, or NULL in SQLite: never 0.
+    # Infinity less itself is NaN: never 0.
     return f"CASE WHEN {read} - {read} = 0 THEN {read} END"
 
 
@@ -149,7 +152,8 @@ _SQLITE = Dialect(
     quote=_quote,
     number=_number_sqlite,
     text=_text,
-    read_number=lambda column, boolean: _finite(f"CAST({column} AS REAL)"),
+    # Infinity times 0 is NaN, which is NULL here.
+    read_number=lambda column, boolean: f"CASE WHEN {column} * 0e0 = 0 THEN CAST({column} AS REAL) END",
     # What is put together has no collation of its own.
     read_text=lambda column: f"CAST({column} AS TEXT) || ''",
     functions={},
@@ -158,11 +162,14 @@ _SQLITE = Dialect(
     top="",
     limit="LIMIT {} OFFSET 0",
     random="RANDOM()",
-    wrong_number="TYPEOF({}) IN ('text', 'blob')",
+    # Texts and blobs are larger than every number, in a comparison with a text too.
+    wrong_number="{} >= ''",
     wrong_text="TYPEOF({}) IN ('integer', 'real', 'blob')",
     # With one argument they would be aggregates. NULL comes out where one is; texts are larger than numbers.
     usual_number="MIN({0}, 0) >= -{1} AND MAX({0}, 0) <= {1}",
     usual_text="TYPEOF({}) = 'text'",
+    # A column of a query is copied whenever it is read; one beside an aggregate is not.
+    own_row="(SELECT CASE WHEN COUNT(*) = 1 THEN {0} END FROM (SELECT {1}))",
 )
 _POSTGRESQL = Dialect(
     name="postgresql",

@@ -8,7 +8,7 @@ from adfml_assets.in_database.columns import USUAL
 from adfml_assets.in_database.compile import Arranged, CompiledModel
 from adfml_assets.in_database.dialects import Dialect, find_dialect
 from adfml_assets.in_database.errors import CannotCompile
-from adfml_assets.in_database.sql import Sql
+from adfml_assets.in_database.sql import Name, Sql
 
 _SOURCE = "s"
 _WRONG = "w"
@@ -17,6 +17,9 @@ _LEVEL, _ROWS = "adfml_level_", "adfml_rows_"
 
 _ARGUMENTS = 50
 """Of a function at most: older SQLite takes 100."""
+
+_MANY_READS = 200
+"""Columns that an expression reads, and each of them ten times: the trees of an ensemble."""
 
 
 def to_sql(
@@ -125,9 +128,19 @@ def _stack(words: Dialect, arranged: Arranged, first: str, carried: Sequence[str
     queries = [first]
     for level, names in zip(arranged.levels, arranged.carried, strict=True):
         columns = [*carried, *(name.text for name in names)]
-        columns += [f"{_render(words, expression)} AS {name.text}" for name, expression in level.items()]
+        below = f"{prefix}{len(queries) - 1}"
+        columns += [f"{_compute(words, expression, below)} AS {name.text}" for name, expression in level.items()]
         queries.append(_select(words, columns, f" FROM {_refer(words, queries, prefix)}"))
     return queries
+
+
+def _compute(words: Dialect, expression: Sql, below: str) -> str:
+    text = _render(words, expression)
+    reads = sum(isinstance(part, Name) for part in expression.parts)
+    if not words.own_row or reads < max(_MANY_READS, 10 * len(expression.names)):
+        return text
+    names = sorted(name.text for name in expression.names)
+    return words.own_row.format(text, ", ".join(f"{below}.{name} AS {name}" for name in names))
 
 
 def _finish(words: Dialect, queries: Sequence[str], columns: Sequence[str], prefix: str) -> str:

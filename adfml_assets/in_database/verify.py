@@ -133,7 +133,7 @@ def fetch_rows(connection: Any, dialect: str, sql: str) -> list[tuple[Any, ...]]
 
 
 def build_frame(compiled: CompiledModel, rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Rows as a model takes them: numbers as float64; NULL, infinity and what is no number as NaN; the rest as it is."""
+    """Rows as a model takes them: numbers as float64 (NULL, infinity and texts as NaN); everything else as it is."""
     import numpy as np
     import pandas as pd
 
