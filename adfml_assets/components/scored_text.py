@@ -21,7 +21,8 @@ class TextWriteBack(dg.Resolvable):
     Attributes:
         table: `database.schema.table`; its rows are there already, found by the key, and only the columns named here
             change.
-        columns: field of the answer -> column of the table.
+        columns: field of the answer -> column of the table. With `scored_at` among them an older day never overwrites
+            the answers of a newer one.
         keys: the columns of the table that identify a row, in the order of the declaration's `key`; none: of the same
             names.
         mark: column -> value, set in every row that has an answer, for example {scored: 1}.

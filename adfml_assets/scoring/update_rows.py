@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.write_back.staging import INSERT_ROWS, make_staging
 from adfml_assets.write_back.upsert import require_unique
 from resources.database import Databases, require_table
+from resources.duckdb_file import write_alone
 from resources.errors import NotFound
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def update_rows(
     rows: pa.Table,
     *,
     only: Mapping[str, Any] | None = None,
+    newer: str | None = None,
 ) -> int:
     """Set the columns of existing rows, found by key, in one transaction: all of them change, or none.
 
@@ -41,6 +44,7 @@ def update_rows(
         rows: the keys and the columns to set, by the table's names; NULL sets NULL.
         only: change a row only where it still has these values, for example {"scored": 0}: a second call changes
             nothing.
+        newer: of these columns the one whose larger value wins: a row that has a larger one stays as it is.
 
     Returns:
         How many rows of the table were changed.
@@ -50,9 +54,23 @@ def update_rows(
         DuplicateKeys: several of the rows have one key; nothing was changed.
         Unreachable: the database does not answer.
     """
-    with databases.connect(database) as connection, connection.begin():
+    with begin_update(databases, database) as connection:
         target = reflect_table(connection, database, schema, table)
-        return update_in(connection, target, keys, rows, only=only)
+        return update_in(connection, target, keys, rows, only=only, newer=newer)
+
+
+@contextmanager
+def begin_update(databases: Databases, database: str) -> Iterator[Connection]:
+    """A transaction for `update_in`: nobody else writes between what it reads and what it writes.
+
+    Raises:
+        Unreachable: the database does not answer.
+    """
+    with databases.connect(database) as connection, write_alone(connection), connection.begin():
+        if connection.dialect.name == "sqlite":
+            # Its driver would begin as a reader, and fail where another one writes before it does.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
 
 
 def reflect_table(connection: Connection, database: str, schema: str | None, table: str) -> sa.Table:
@@ -74,8 +92,10 @@ def update_in(
     rows: pa.Table,
     *,
     only: Mapping[str, Any] | None = None,
+    newer: str | None = None,
 ) -> int:
     """The same within the caller's transaction, on a table that is reflected already."""
+    import sqlalchemy as sa
 
     for key in keys:
         if key not in rows.column_names:
@@ -92,6 +112,8 @@ def update_in(
     require_unique(connection, staging, {key: staging.c[key] for key in keys}, target)
     match = [target.c[key] == staging.c[key] for key in keys]
     unchanged = [target.c[name] == _build_literal(target.c[name], value) for name, value in (only or {}).items()]
+    if newer is not None:
+        unchanged.append(sa.or_(target.c[newer].is_(None), target.c[newer] <= staging.c[newer]))
     update = target.update().values({name: staging.c[name] for name in changed}).where(*match, *unchanged)
     count = connection.execute(update).rowcount
     staging.drop(connection)

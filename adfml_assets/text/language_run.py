@@ -13,7 +13,7 @@ from adfml_assets.archive.tables import SourceTable
 from adfml_assets.asset_keys import archive_key
 from adfml_assets.errors import AdfmlError
 from adfml_assets.origins import build_facts, copy_columns
-from adfml_assets.scoring.update_rows import update_in
+from adfml_assets.scoring.update_rows import begin_update, update_in
 from adfml_assets.text.language_pages import RESERVED, PageStore, describe_keys
 from adfml_assets.text.language_rows import RowsToScore
 from adfml_assets.text.language_scoring import TextRules, score_page
@@ -235,7 +235,7 @@ def write_page(run: LanguageRun, table: sa.Table, page: pa.Table) -> int:
     scored = scored.append_column(marks.scored, pa.array([1] * scored.num_rows, pa.int64()))
     rejected = rejected.select(keys)
     rejected = rejected.append_column(marks.scored, pa.array([marks.error_mark] * rejected.num_rows, pa.int64()))
-    with run.rows.databases.connect(run.rows.database) as connection, connection.begin():
+    with begin_update(run.rows.databases, run.rows.database) as connection:
         changed = update_in(connection, table, keys, scored, only={marks.scored: 0})
         if marks.error_mark is not None:
             changed += update_in(connection, table, keys, rejected, only={marks.scored: 0})

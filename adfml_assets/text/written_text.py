@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adfml_assets.archived_partitions import parse_reference
-from adfml_assets.scoring.update_rows import reflect_table, update_in
+from adfml_assets.scoring.update_rows import begin_update, reflect_table, update_in
 from adfml_assets.text.results import PREDICTIONS, REJECTS
 from resources.database import Databases
 from resources.lake import Lake
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from adfml_assets.components.scored_text import TextWriteBack
+
+SCORED_AT = "scored_at"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ def write_answers(
     database, schema, table = parse_reference(wanted.table)
     keys = list(wanted.keys or key)
     named = dict(zip(key, keys, strict=True))
-    with databases.connect(database) as connection, connection.begin():
+    # Where the table says when a row was answered, an older day takes nothing from a newer one.
+    newer = wanted.columns.get(SCORED_AT)
+    with begin_update(databases, database) as connection:
         target = reflect_table(connection, database, schema, table)
         answered = rejected = 0
         for answers in _read(lake, f"{folder}/{PREDICTIONS}", [*key, *wanted.columns]):
             rows = _mark(answers, {**named, **wanted.columns}, wanted.mark)
-            answered += update_in(connection, target, keys, rows)
+            answered += update_in(connection, target, keys, rows, newer=newer)
         if wanted.mark_rejected:
             for rejects in _read(lake, f"{folder}/{REJECTS}", [*key, "final"]):
                 rows = _mark(rejects.filter(rejects["final"]), named, wanted.mark_rejected)

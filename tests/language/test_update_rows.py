@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import uuid
+from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,46 @@ def test_two_rows_of_one_key_change_nothing(shop: Shop, databases: Databases, ta
     assert labels(shop, table) == ["old"] * 6
     # The connection that failed is used again.
     assert update(shop, databases, {"Id": [0], "Region": ["a"], "Label": ["new"]}) == 1
+
+
+def test_a_row_that_has_a_newer_value_stays(shop: Shop, databases: Databases) -> None:
+    table = shop.create(
+        sa.Column("Id", sa.Integer, primary_key=True),
+        sa.Column("Region", sa.String(10), primary_key=True),
+        sa.Column("Label", sa.String(20)),
+        sa.Column("At", sa.DateTime),
+        name="Things",
+    )
+    days = [datetime(2026, 3, day, 12) for day in (9, 10, 11)]
+    shop.add(table, [{"Id": n, "Region": "a", "Label": "old", "At": at} for n, at in enumerate([*days, None])])
+    at = pa.array([days[1].replace(tzinfo=UTC)] * 4, pa.timestamp("us", "UTC"))
+    rows = {"Id": [0, 1, 2, 3], "Region": ["a"] * 4, "Label": ["new"] * 4, "At": at}
+    assert update(shop, databases, rows, newer="At") == 3
+    assert labels(shop, table) == ["new", "new", "old", "new"]
+    assert update(shop, databases, rows) == 4
+
+
+def test_nobody_writes_to_sqlite_between_what_is_read_and_written(
+    shop: Shop, databases: Databases, table: sa.Table
+) -> None:
+    if shop.engine.dialect.name != "sqlite":
+        return
+    path = str(shop.engine.url.database)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    others: list[str] = []
+
+    def write(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE"):
+            with closing(sqlite3.connect(path, timeout=0)) as other:
+                try:
+                    other.execute("UPDATE Things SET Label = 'theirs'").connection.commit()
+                except sqlite3.OperationalError as error:
+                    others.append(str(error))
+
+    sa.event.listen(databases.engine("shop"), "before_cursor_execute", write)
+    assert update(shop, databases, {"Id": [0], "Region": ["a"], "Label": ["new"]}) == 1
+    assert others == ["database is locked"]
 
 
 def test_a_value_that_does_not_fit_changes_nothing(shop: Shop, databases: Databases, table: sa.Table) -> None:
