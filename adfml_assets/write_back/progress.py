@@ -82,14 +82,24 @@ def begin(connection: Connection, schema: str | None, of: Partition) -> Progress
                 found = find(connection, schema, of)
                 if found is not None:
                     return found
-                connection.execute(table.delete().where(_is_of(table, of)))
-                connection.execute(table.insert().values(_to_row(of)))
-                return Progress(0, Written(0))
+                return _begin_anew(connection, table, of)
         except sa.exc.IntegrityError:
             # Another run has begun at the same moment.
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def restart(connection: Connection, schema: str | None, of: Partition) -> Progress:
+    """Begin at the first row whatever was written. Commits."""
+    with connection.begin():
+        return _begin_anew(connection, build_table(schema), of)
+
+
+def _begin_anew(connection: Connection, table: sa.Table, of: Partition) -> Progress:
+    connection.execute(table.delete().where(_is_of(table, of)))
+    connection.execute(table.insert().values(_to_row(of)))
+    return Progress(0, Written(0))
 
 
 def find(connection: Connection, schema: str | None, of: Partition) -> Progress | None:

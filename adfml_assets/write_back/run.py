@@ -18,7 +18,7 @@ from adfml_assets.write_back.scored_rows import Marking, ScoredRows, plan_markin
 from adfml_assets.write_back.staged_columns import StagedColumn, build_constant, conform, plan_column
 from adfml_assets.write_back.staging import open_staging
 from adfml_assets.write_back.target import OpenedTarget, Target, open_target
-from adfml_assets.write_back.upsert import Upsert, require_unique, run_upsert
+from adfml_assets.write_back.upsert import Upsert, count_missing, require_unique, run_upsert
 from adfml_assets.write_back.written import Written
 from resources.control import lost_to_another
 from resources.database import Databases
@@ -194,6 +194,12 @@ def _write_batches(connection: Connection, plan: _Plan, rows: SortedRows, of: Pa
             plan.require_unique(connection, staging)
     schema = plan.target.schema
     at = progress.begin(connection, schema, of)
+    if not rows.count:
+        with connection.begin():
+            progress.end(connection, schema, of)
+    elif at.rows_done and not _is_there(connection, plan, rows, at.rows_done - 1):
+        # Somebody has emptied the table since, or made it anew.
+        at = progress.restart(connection, schema, of)
     resumed = at.rows_done
     while at.rows_done < rows.count:
         start, stop = at.rows_done, min(at.rows_done + batch_rows, rows.count)
@@ -204,6 +210,12 @@ def _write_batches(connection: Connection, plan: _Plan, rows: SortedRows, of: Pa
             at = _catch_up(connection, plan, of, at)
             resumed += max(at.rows_done - start, 0)
     return replace(at.written, rows=rows.count, resumed=resumed)
+
+
+def _is_there(connection: Connection, plan: _Plan, rows: SortedRows, number: int) -> bool:
+    """Whether the table has the row of a number."""
+    with plan.stage(connection, plan.convert(rows.read(number, number + 1))) as staging:
+        return count_missing(connection, plan.build_upsert(staging), 1) == 0
 
 
 def _write_batch(

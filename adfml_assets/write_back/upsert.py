@@ -194,7 +194,7 @@ def _upsert_postgresql(connection: Connection, upsert: Upsert, rows: int) -> tup
     name = connection.dialect.identifier_preparer.format_table(upsert.target)
     counted = sa.text(_INSERTED).bindparams(name=name)
     before = connection.execute(counted).scalar()
-    missing = _count_missing(connection, upsert, rows) if before is None else 0
+    missing = count_missing(connection, upsert, rows) if before is None else 0
     changed = _run(connection, build_postgresql_upsert(upsert))
     after = connection.execute(counted).scalar()
     # A trigger may insert more rows.
@@ -208,7 +208,7 @@ def _upsert_sqlite(connection: Connection, upsert: Upsert, rows: int) -> tuple[i
     schema = connection.dialect.identifier_preparer.quote(upsert.target.schema or "main")
     few_pages = connection.exec_driver_sql(f"PRAGMA {schema}.page_count").scalar_one() < rows
     before = count_rows(connection, upsert.target) if few_pages else 0
-    missing = 0 if few_pages else _count_missing(connection, upsert, rows)
+    missing = 0 if few_pages else count_missing(connection, upsert, rows)
     changed = _run(connection, build_sqlite_upsert(upsert))
     # A trigger may insert more rows.
     inserted = min(count_rows(connection, upsert.target) - before, changed) if few_pages else missing
@@ -223,7 +223,7 @@ def _upsert_duckdb(connection: Connection, upsert: Upsert) -> tuple[int, int]:
     return inserted, changed - inserted
 
 
-def _count_missing(connection: Connection, upsert: Upsert, rows: int) -> int:
+def count_missing(connection: Connection, upsert: Upsert, rows: int) -> int:
     """How many of the staged rows are not in the target."""
     import sqlalchemy as sa
 

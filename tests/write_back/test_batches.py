@@ -70,6 +70,25 @@ def test_a_run_that_ended_early_is_taken_up_where_it_ended(place: Place, break_o
     assert count(write(place, square(range(10)), target=BATCHES)) == (0, 1, 9, 0)
 
 
+@pytest.mark.parametrize("statement", ['DROP TABLE "Predictions"', 'DELETE FROM "Predictions"'])
+def test_a_table_that_was_emptied_meanwhile_gets_all_rows(
+    place: Place, break_off: Callable[[int], None], statement: str
+) -> None:
+    break_off(2)
+    place.execute(statement)
+    written = write(place, square(range(10)), target=BATCHES)
+    assert (count(written), written.resumed) == ((10, 0, 0, 0), 0)
+    assert (scores_of(place), read_progress(place)) == (square(range(10)), [])
+
+
+def test_no_rows_leave_no_progress(place: Place, break_off: Callable[[int], None]) -> None:
+    assert write(place, {}, target=BATCHES).rows == 0
+    assert read_progress(place) == []
+    break_off(1)
+    assert write(place, {}, target=BATCHES, digest="none").rows == 0
+    assert read_progress(place) == []
+
+
 @pytest.mark.parametrize("change", ["other scores", "the whole of it", "older ones may overwrite"])
 def test_other_rows_begin_anew(place: Place, break_off: Callable[[int], None], change: str) -> None:
     break_off(2)
