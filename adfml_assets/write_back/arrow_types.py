@@ -108,6 +108,9 @@ def find_wire(kind: pa.DataType, column: sa.types.TypeEngine[Any], dialect: str)
     from sqlalchemy.dialects.mssql import DATETIMEOFFSET
 
     column, family = unwrap(column), find_family(kind)
+    if family is None and isinstance(column, (sa.LargeBinary, sa.types._Binary, sa.Uuid, sa.JSON)):
+        # Nothing but NULLs.
+        return pa.binary() if isinstance(column, sa.types._Binary) else pa.string()
     if family in ("text", "binary"):
         return pa.string() if family == "text" else pa.binary()
     if isinstance(column, sa.String):

@@ -26,6 +26,7 @@ class StagedColumn:
         cast: what it is cast to when it is taken from the staging table; None: it is of the target's type.
         length: the most characters of a text; None: any.
         required: whether NULL is refused.
+        without_zero: whether texts with the character U+0000 are refused.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StagedColumn:
     cast: sa.types.TypeEngine[Any] | None = None
     length: int | None = None
     required: bool = False
+    without_zero: bool = False
 
 
 def plan_column(name: str, field: pa.Field, column: sa.Column[Any], dialect: str) -> StagedColumn:
@@ -51,10 +53,12 @@ def plan_column(name: str, field: pa.Field, column: sa.Column[Any], dialect: str
         staged = sa.UnicodeText()
     elif _goes_as_text(kind, dialect):
         staged, cast = sa.UnicodeText(), column.type
-    length = kind.length if isinstance(kind, sa.String) and find_family(field.type) == "text" else None
+    is_text = find_family(field.type) == "text"
+    length = kind.length if isinstance(kind, sa.String) and is_text else None
     # SQL Server says -1 where it means max.
     most = length if length is not None and length > 0 else None
-    return StagedColumn(name, field.name, staged, wire, cast, most, not column.nullable)
+    without_zero = is_text and dialect == "postgresql"
+    return StagedColumn(name, field.name, staged, wire, cast, most, not column.nullable, without_zero)
 
 
 def _goes_as_text(kind: sa.types.TypeEngine[Any], dialect: str) -> bool:
@@ -106,6 +110,8 @@ def _convert(batch: pa.RecordBatch, column: StagedColumn, table: str, keys: Sequ
         too_long = pc.greater(pc.utf8_length(values), column.length)
         if pc.any(too_long).as_py():
             raise refuse(pc.index(too_long, True).as_py(), f"{column.length} characters at most")
+    if column.without_zero and pc.any(zero := pc.match_substring(values, "\0")).as_py():
+        raise refuse(pc.index(zero, True).as_py(), "a text without U+0000, which PostgreSQL does not store")
     try:
         return cast_values(values, column.wire)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

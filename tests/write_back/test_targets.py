@@ -156,6 +156,28 @@ def test_values_that_do_not_fit_are_named_with_their_row(place: Place, batch_row
     assert [row["Code"] for row in place.read("Wide").values()] == ["üöä", "a"]
 
 
+def test_a_text_that_postgresql_does_not_store_is_named_with_its_row(place: Place) -> None:
+    given = to_rows(pa.table({"Id": [1, 2, 3], "Text": ["a", "b\0c", None]}))
+    if place.dialect != "postgresql":
+        write_partition(place.databases, WIDE, given)
+        assert [row["Text"] for row in place.read("Wide").values()] == ["a", "b\0c", None]
+        return
+    message = r"Text: expected a text without U\+0000, .* found 'b\\x00c' \(Id 2\). Nothing was written"
+    with pytest.raises(ValueInvalid, match=message):
+        write_partition(place.databases, WIDE, given)
+
+
+def test_columns_of_nothing_but_nulls(place: Place) -> None:
+    binary, own = ("BYTEA", "UUID") if place.dialect == "postgresql" else ("BLOB", "VARCHAR(9)")
+    kinds = {"Bytes": binary, "Own": own, "Text": "VARCHAR(9)", "Whole": "INTEGER", "Day": "DATE", "Flag": "BOOLEAN"}
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+    place.execute(f'CREATE TABLE "Wide" ("Id" INTEGER PRIMARY KEY, {columns})')
+    table = pa.table({"Id": [1, 2], **dict.fromkeys(kinds, pa.nulls(2))})
+    for expected in ((2, 0, 0, 0), (0, 0, 2, 0)):
+        assert count(write_partition(place.databases, WIDE, to_rows(table))) == expected
+    assert {*place.fetch('SELECT DISTINCT "Bytes", "Own", "Text", "Whole", "Day", "Flag" FROM "Wide"')} == {(None,) * 6}
+
+
 def test_a_value_of_all_rows_that_does_not_fit(place: Place) -> None:
     if place.dialect == "duckdb":
         return
