@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ from resources.settings import database_setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+# Without a precision, or of more digits than Arrow has, they are archived as text; to the database they are numbers.
+_NUMBERS = re.compile(r"(NUMERIC|DECIMAL|DEC|NUMBER|U?HUGEINT)\s*(\(.*\))?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ def _is_of_kind(column: Column, *, is_text: bool) -> bool:
     # A column of a SQLite view is declared by nobody: what it holds is seen row by row.
     if column.source_type == UNDECLARED:
         return True
+    if _NUMBERS.fullmatch(column.source_type):
+        return not is_text
     kinds = pa.types
     tests = (
         (kinds.is_string, kinds.is_large_string)

@@ -305,6 +305,23 @@ def test_booleans_and_decimals_are_numbers(place: Place) -> None:
     assert place.read_scores() == pytest.approx(predict([(1, 2.25, 1), (2, None, 0)]), rel=1e-12)
 
 
+def test_numbers_that_arrow_has_no_type_for_are_numbers(place: Place) -> None:
+    """An archive keeps them as text: numbers without a precision, as sums in views are, and very large ones."""
+    wide = "HUGEINT" if place.kind == "duckdb" else "NUMERIC"
+    place.table = "Wide"
+    place.execute(
+        f'CREATE TABLE "Wide" ("Id" INTEGER, amount {wide}, recency {wide}, "ScoredDate" TIMESTAMP)',
+        'INSERT INTO "Wide" VALUES (1, 2, 12, NULL), (2, NULL, -3, NULL)',
+    )
+    place.score()
+    assert place.read_scores() == pytest.approx(predict([(1, 2.0, 12), (2, None, -3)]), rel=1e-12)
+    place.execute(
+        'CREATE VIEW "Sums" AS SELECT "Id", sum(amount) AS amount, sum(recency) AS recency FROM "Wide" GROUP BY "Id"'
+    )
+    source = replace(place.spec.source, table="Sums", scored_date=None, where=None)
+    assert place.score(source=source).done.written.unchanged == 2
+
+
 def test_a_condition_may_have_anything_in_it(place: Place) -> None:
     place.add(*ROWS)
     place.execute('UPDATE "Waiting" SET name = \':a 10%% \\:s\' WHERE "Id" < 3')
