@@ -69,8 +69,9 @@ class SqlRefused(AdfmlError):
         self.dialect = dialect
         self.reason = reason
         super().__init__(
-            f"{dialect} does not run the model's SQL ({reason}). Check the table and the columns it reads; SQLite "
-            f"needs its math functions (SQLITE_ENABLE_MATH_FUNCTIONS). Else score with {OTHER_WAYS}."
+            f"{dialect} does not run the model's SQL ({reason}). Check the table, the columns it reads and the "
+            "condition from_query.where; SQLite needs its math functions (SQLITE_ENABLE_MATH_FUNCTIONS). Else score "
+            f"with {OTHER_WAYS}."
         )
 
 

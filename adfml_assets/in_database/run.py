@@ -13,7 +13,7 @@ from adfml_assets.in_database.opened_model import OpenedModel, open_model
 from adfml_assets.in_database.plan import ScoringPlan
 from adfml_assets.in_database.platform import choose_way, read_platform
 from adfml_assets.in_database.query import quote_table
-from adfml_assets.in_database.scoring_statements import find_written
+from adfml_assets.in_database.scoring_statements import MODEL_NAME, find_written
 from adfml_assets.in_database.server_scoring import require_transactions, store_version
 from adfml_assets.in_database.source_table import SourceTable, check_columns, read_source
 from adfml_assets.in_database.spec import InDatabaseSpec
@@ -22,6 +22,7 @@ from adfml_assets.in_database.transaction import Done, prepare_transaction, writ
 from adfml_assets.in_database.verify import Verified, verify_compiled, verify_made_up
 from adfml_assets.scoring.errors import PastRecords
 from adfml_assets.scoring.model_choice import ModelChoice, choose_version
+from adfml_assets.scoring.write_back import SNAPSHOT_DATE
 from adfml_assets.write_back.target import reflect_table
 from resources.control import ControlDatabase
 from resources.database import Databases
@@ -86,7 +87,9 @@ def require_written(databases: Databases, spec: InDatabaseSpec, day: str, today:
     with databases.connect(target.database) as connection:
         if sa.inspect(connection).has_table(target.table, schema=target.schema):
             table = reflect_table(connection, target.schema, target.table)
-            rows = int(connection.execute(find_written(table, spec.model, date.fromisoformat(day))).scalar_one())
+            # A table of something else has no rows of any day.
+            if {MODEL_NAME, SNAPSHOT_DATE} <= set(table.columns.keys()):
+                rows = int(connection.execute(find_written(table, spec.model, date.fromisoformat(day))).scalar_one())
     if rows == 0:
         raise PastRecords(spec.source.full_name, day, today)
     return rows

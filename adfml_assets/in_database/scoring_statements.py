@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 STAGING = "adfml_scored"
-RECORD_ID, SCORE, SCORED_AT = "RecordId", "Score", "ScoredAt"
+RECORD_ID, SCORE, SCORED_AT, MODEL_NAME = "RecordId", "Score", "ScoredAt", "ModelName"
 
 _ALIAS = "adfml_score"
 _EXAMPLES = 5
@@ -106,7 +106,7 @@ def find_written(target: sa.Table, model: str, day: date) -> sa.Select[Any]:
     """How many rows of a model and day a table has."""
     import sqlalchemy as sa
 
-    mine = (target.c.ModelName == model, target.c.SnapshotDate == day)
+    mine = (target.c[MODEL_NAME] == model, target.c.SnapshotDate == day)
     return sa.select(sa.func.count()).select_from(target).where(*mine)
 
 

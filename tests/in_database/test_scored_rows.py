@@ -14,11 +14,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
 from adfml_assets.in_database import compile as compiling
-from adfml_assets.in_database.errors import ScoresDiffer
+from adfml_assets.in_database.errors import ScoresDiffer, SqlRefused
+from adfml_assets.in_database.run import require_written
 from adfml_assets.in_database.scoring_errors import ColumnsDiffer, ScoresMissing
 from adfml_assets.in_database.server_errors import WayUnavailable, WrongModelBytes
 from adfml_assets.in_database.sql import Sql
-from adfml_assets.scoring.errors import NoSuchAlias, ScoredDateInvalid
+from adfml_assets.scoring.errors import NoSuchAlias, PastRecords, ScoredDateInvalid
 from adfml_assets.scoring.model_choice import ModelChoice
 from adfml_assets.write_back.errors import DuplicateKeys, NullKeys
 from resources.errors import NotFound
@@ -242,6 +243,18 @@ def test_what_is_declared_of_the_table_has_to_be_there(sqlite: Place) -> None:
         sqlite.score(source=replace(spec.source, scored_date="name"))
     with pytest.raises(NoSuchAlias):
         sqlite.score(choice=ModelChoice("challenger", None))
+
+
+def test_a_past_day_in_a_table_of_something_else_was_not_written(place: Place) -> None:
+    place.execute('CREATE TABLE "Predictions" ("Id" INTEGER)')
+    with pytest.raises(PastRecords):
+        require_written(place.databases, place.spec, "2026-03-01", TODAY)
+
+
+def test_a_condition_that_the_database_refuses_is_where_to_look(sqlite: Place) -> None:
+    sqlite.where = "nothing = 1"
+    with pytest.raises(SqlRefused, match=r"near \"nothing\": syntax error|no such column.*from_query\.where"):
+        sqlite.score()
 
 
 def test_a_model_file_that_was_changed_is_not_loaded(sqlite: Place) -> None:
