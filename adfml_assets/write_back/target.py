@@ -105,20 +105,37 @@ def reflect_table(connection: Connection, schema: str | None, table: str) -> sa.
 
 
 def is_unique(connection: Connection, table: sa.Table, keys: Sequence[str]) -> bool:
-    """Whether a primary key, a unique constraint or a whole unique index is over exactly these columns."""
+    """Whether a primary key, a unique constraint or a whole unique index is over exactly these columns.
+
+    One that may be checked at the end of a transaction only (PostgreSQL: DEFERRABLE) does not count.
+    """
     import sqlalchemy as sa
 
-    wanted = set(keys)
-    if {column.name for column in table.primary_key} == wanted:
+    wanted, deferred = set(keys), _find_deferred(connection, table)
+    if {column.name for column in table.primary_key} == wanted and table.primary_key.name not in deferred:
         return True
     inspector = sa.inspect(connection)
     for constraint in inspector.get_unique_constraints(table.name, table.schema):
-        if set(constraint["column_names"]) == wanted and not constraint.get("dialect_options", {}).get("deferrable"):
+        if set(constraint["column_names"]) == wanted and constraint["name"] not in deferred:
             return True
     return any(
-        index["unique"] and set(index["column_names"]) == wanted and not _is_partial(index)
+        index["unique"]
+        and set(index["column_names"]) == wanted
+        and not _is_partial(index)
+        and index["name"] not in deferred
         for index in inspector.get_indexes(table.name, table.schema)
     )
+
+
+def _find_deferred(connection: Connection, table: sa.Table) -> set[str]:
+    """The names of keys, and of their indexes, that ON CONFLICT does not take."""
+    import sqlalchemy as sa
+
+    if connection.dialect.name != "postgresql":
+        return set()
+    query = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(:name) AND condeferrable"
+    name = connection.dialect.identifier_preparer.format_table(table)
+    return set(connection.execute(sa.text(query), {"name": name}).scalars())
 
 
 def _is_partial(index: Any) -> bool:
