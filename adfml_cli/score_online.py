@@ -63,7 +63,9 @@ def choose_engine(
                 f"Model {model!r} is scored by {service}, not by an online endpoint: give --endpoint or --scoring-uri, "
                 f"or declare `engine: {{service: {_SERVICE}, endpoint: ...}}`."
             )
-    changes: dict[str, str | None] = {"endpoint": endpoint, "scoring_uri": scoring_uri} if given else {}
+    # The declared key is that of the declared endpoint: it goes to no other address.
+    other: dict[str, str | None] = {"endpoint": endpoint, "scoring_uri": scoring_uri, "secret": None}
+    changes = other if given else {}
     changes |= {name: value for name, value in {"deployment": deployment, "secret": secret}.items() if value}
     return dataclasses.replace(engine, **changes)  # type: ignore[arg-type]  # none of them is a number
 

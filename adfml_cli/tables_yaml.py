@@ -25,7 +25,7 @@ def write_yaml(database: str, found: Sequence[FoundTable], *, hash_personal: boo
 
 def quote(text: str) -> str:
     """Text as a YAML scalar: as it is where nothing can mistake it, else in double quotes."""
-    return text if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED else json.dumps(text, ensure_ascii=False)
 
 
 def _write_lines(database: str, found: Sequence[FoundTable], *, hash_personal: bool, concurrency: int) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _write_table(one: FoundTable, asset_name: str | None, *, hash_personal: bool
     counted = f"{one.rows:,} rows, " if one.rows is not None else ""
     yield f"    - table: {quote(str(one.name))} # {counted}{len(one.schema.columns)} columns, {_to_line(key)}"
     if asset_name:
-        yield f"      asset_name: {asset_name} # another table would have the same"
+        yield f"      asset_name: {quote(asset_name)} # another table would have the same"
     best = one.watermark
     if best is not None:
         yield "      mode: incremental # large: only what is new is read"

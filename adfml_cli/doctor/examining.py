@@ -87,7 +87,7 @@ def examine(folder: Path, load: Load, *, only: Sequence[str] = (), limit_seconds
     require_names(only)
     began = time.monotonic()
     wanted = set(only or CHECKS)
-    loaded = _Loaded(folder, load if wanted & _NEED_DEFINITIONS else None)
+    loaded = _Loaded(folder, load if wanted & _NEED_DEFINITIONS else None, limit_seconds)
     home = Home()
     first = [*loaded.build_probes(), *(home.build_probes() if wanted & _NEED_DAGSTER else ())]
     before = run_probes(first, limit_seconds=limit_seconds)
@@ -117,15 +117,16 @@ def require_names(only: Sequence[str]) -> None:
 class _Loaded:
     """What is declared, and, where `load` is given, the definitions that Dagster makes of it; filled by its probe."""
 
-    def __init__(self, folder: Path, load: Load | None) -> None:
+    def __init__(self, folder: Path, load: Load | None, limit_seconds: float) -> None:
         self._folder = folder
         self._load = load
+        self._limit_seconds = limit_seconds
         self.declared = Declared()
         self.repository: dg.RepositoryDefinition | None = None
 
     def build_probes(self) -> Iterator[Probe]:
         """One, with time enough for slow imports."""
-        yield Probe(DEFINITIONS, "definitions", self._check, _LOAD_SECONDS)
+        yield Probe(DEFINITIONS, "definitions", self._check, max(_LOAD_SECONDS, self._limit_seconds))
 
     def _check(self, step: Step) -> Iterator[Finding]:
         notes = Notes(DEFINITIONS)

@@ -32,6 +32,14 @@ def declare(folder: Path, engine: dict[str, Any], name: str = "small_model") -> 
     (folder / name / "defs.yaml").write_text(text)
 
 
+def test_the_key_of_a_declared_endpoint_goes_to_no_other_address(tmp_path: Path) -> None:
+    declare(tmp_path, {"service": "azure_ml_online", "endpoint": "mine", "secret": "key-of-mine"})
+    assert choose_engine("small_model", folder=tmp_path).secret == "key-of-mine"
+    other = "https://other.example.com/score"
+    assert choose_engine("small_model", scoring_uri=other, folder=tmp_path).secret is None
+    assert choose_engine("small_model", scoring_uri=other, secret="theirs", folder=tmp_path).secret == "theirs"
+
+
 @pytest.mark.parametrize("form", ["list", "lines", "indented list"])
 def test_records_in_any_form_of_json_are_scored_in_order(bench: Bench, form: str) -> None:
     records = make_records(30)

@@ -142,6 +142,8 @@ def test_rowversion_comes_before_a_date_and_a_key_last() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["on", "a b", "a: b", '"', "#1", "-x", "1e5", "é", "{{ x }}", "null", "a.b", "T_1"])
+@pytest.mark.parametrize(
+    "text", ["on", "a b", "a: b", '"', "#1", "-x", "1e5", "é", "😀", "12_3", "{{ x }}", "null", "a.b", "T_1"]
+)
 def test_any_name_stays_itself_in_yaml(text: str) -> None:
     assert yaml.safe_load(f"name: {quote(text)} # remark") == {"name": text}
