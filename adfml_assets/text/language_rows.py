@@ -181,8 +181,8 @@ class RowsToScore:
 
         column = found.c[self.scored]
         unscored = column == sa.literal(False if isinstance(column.type, sa.Boolean) else 0, column.type)
-        # A colon in the predicate is the user's own, not a parameter's.
-        return sa.and_(unscored, sa.text(f"({self.where})".replace(":", r"\:"))) if self.where else unscored
+        # A colon in the predicate is the user's own, not a parameter's; a comment at its end ends with its line.
+        return sa.and_(unscored, sa.text(f"(\n{self.where}\n)".replace(":", r"\:"))) if self.where else unscored
 
     def _build_row(self, values: tuple[Any, ...]) -> TextRow:
         count = len(self.keys)

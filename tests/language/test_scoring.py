@@ -177,7 +177,7 @@ def test_scored_may_be_a_yes_or_no_column(scorer: Scorer, shop: Shop) -> None:
 def test_a_further_condition_picks_rows(sqlite_scorer: Scorer, sqlite_shop: Shop) -> None:
     scorer, shop = sqlite_scorer, sqlite_shop
     table = shop.feedback([GOOD, BAD, "12:30 o'clock"])
-    where = """"FeedbackId" > 1 AND "FeedbackText" <> 'x:y'"""
+    where = """"FeedbackId" > 1 AND "FeedbackText" <> 'x:y' -- not the first one"""
     _, progress, left = scorer.score(where=where)
     assert (progress.scored, left) == (2, 0)
     assert [row.scored for row in shop.read(table)] == [0, 1, 1]
