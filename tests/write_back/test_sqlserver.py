@@ -22,7 +22,7 @@ from adfml_assets.write_back.scored_rows import Marking
 from adfml_assets.write_back.sqlserver_merge import build_merge
 from adfml_assets.write_back.staged_columns import StagedColumn, build_constant, conform, plan_column
 from adfml_assets.write_back.staging import open_staging
-from adfml_assets.write_back.upsert import Upsert, require_keys, require_unique, run_upsert
+from adfml_assets.write_back.upsert import Upsert, count_missing, require_keys, require_unique, run_upsert
 from tests.write_back.conftest import DAY
 
 TARGET = sa.Table(
@@ -268,12 +268,13 @@ def test_every_other_statement_is_t_sql() -> None:
         Marking(source, "Id", "Scored", marked).run(connection, staging)
         server.answers["MERGE"] = [(0, 0)]
         assert run_upsert(connection, upsert, 2).unchanged == 2
+        assert count_missing(connection, upsert, 1) == 1
         staging.create(connection, checkfirst=False)
         progress.build_table("dbo").create(connection, checkfirst=False)
         assert progress.claim(connection, "dbo", of, 0, 10)
         progress.end(connection, "dbo", of)
     statements = [entry for entry in server.log if entry not in ("COMMIT", "ROLLBACK")]
-    assert len(statements) >= 8
+    assert len(statements) >= 9
     for statement in statements:
         assert parse(statement)
 
