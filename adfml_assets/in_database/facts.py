@@ -22,6 +22,14 @@ ModelClass = Literal["simple", "ensemble", "deep", "unknown"]
 MANY_ROWS = 1_000_000
 """Where small to medium data ends, in the patterns' table."""
 
+ESTIMATES = {
+    "postgresql": (
+        "SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass(:name) AND relkind IN ('r', 'm')"
+    ),
+    "mssql": "SELECT SUM(rows) FROM sys.partitions WHERE object_id = OBJECT_ID(:name) AND index_id IN (0, 1)",
+}
+"""How a server is asked how many rows it thinks a table has."""
+
 _CLASSES: tuple[tuple[ModelClass, tuple[str, ...]], ...] = (
     ("deep", ("mlp", "neural", "keras", "torch", "tensorflow", "lstm", "transformerencoder", "deep")),
     ("ensemble", ("boosting", "forest", "extratrees", "bagging", "stacking", "voting", "xgb", "lgbm", "lightgbm")),
@@ -148,13 +156,8 @@ def estimate_rows(connection: Connection, platform: Platform, schema: str, table
 
     preparer = connection.dialect.identifier_preparer
     name = {"name": f"{preparer.quote_identifier(schema)}.{preparer.quote_identifier(table)}"}
-    if connection.dialect.name == "postgresql":
-        query = (
-            "SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass(:name) AND relkind IN ('r', 'm')"
-        )
-    elif connection.dialect.name == "mssql" and platform.compiled:
-        query = "SELECT SUM(rows) FROM sys.partitions WHERE object_id = OBJECT_ID(:name) AND index_id IN (0, 1)"
-    else:
+    query = ESTIMATES.get(connection.dialect.name)
+    if query is None or not platform.compiled:
         return None
     found = connection.execute(sa.text(query), name).scalar()
     # PostgreSQL says -1 of a table that was never analysed.

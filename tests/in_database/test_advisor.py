@@ -23,6 +23,7 @@ from adfml_assets.errors import WrongResult
 from adfml_assets.in_database.advisor import MANY_TREES, Advice, Needs, advise
 from adfml_assets.in_database.estimators import load_estimator
 from adfml_assets.in_database.facts import (
+    ESTIMATES,
     MANY_ROWS,
     ModelFacts,
     TableFacts,
@@ -257,3 +258,9 @@ def test_on_sql_server_more_than_two_billion_rows_are_counted() -> None:
     tree = sqlglot.parse_one(text, read="tsql")
     assert tree.find(sqlglot.exp.Count).args["big_int"] is True
     assert tree.find(sqlglot.exp.Table).name == "Or]ders"
+
+
+def test_what_sql_server_is_asked_for_its_estimate_is_tsql() -> None:
+    tree = sqlglot.parse_one(ESTIMATES["mssql"].replace(":name", "@name"), read="tsql")
+    assert isinstance(tree, sqlglot.exp.Select)
+    assert tree.find(sqlglot.exp.Table).sql("tsql") == "sys.partitions"
