@@ -26,8 +26,9 @@ def main(folder: Path, port: str) -> int:
     for name in ("lake", "logs"):
         (folder / name).mkdir(exist_ok=True)
     with LocalCloud(folder / "cloud") as cloud:
-        command = ["dagster", "api", "grpc", "--host", ANYWHERE, "--port", port, "-m", "adfml_assets.definitions"]
-        server = subprocess.Popen([sys.executable, "-m", *command], env={**os.environ, **cloud.environment()})
+        served = ["--module-name", "adfml_assets.definitions", "--location-name", "adfml"]
+        command = [sys.executable, "-m", "dagster", "api", "grpc", "--host", ANYWHERE, "--port", port, *served]
+        server = subprocess.Popen(command, env={**os.environ, **cloud.environment()})
         try:
             return server.wait()
         finally:
