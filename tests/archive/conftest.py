@@ -91,15 +91,24 @@ def _open_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
             yield url
 
 
+@contextmanager
+def open_source(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Source]:
+    """A source of a kind, which is the database `shop` of the deployment."""
+    with _open_url(kind, tmp_path, request) as url:
+        monkeypatch.setenv("ADFML_SHOP_URL", url.render_as_string(hide_password=False))
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        found = Source(kind, "public" if kind == "postgresql" else "main", engine)
+        found.execute(TRANSACTIONS)
+        yield found
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "duckdb"])
 def source(
     request: pytest.FixtureRequest, tmp_path: Path, _settings: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Source]:
-    with _open_url(request.param, tmp_path, request) as url:
-        monkeypatch.setenv("ADFML_SHOP_URL", url.render_as_string(hide_password=False))
-        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-        found = Source(request.param, "public" if request.param == "postgresql" else "main", engine)
-        found.execute(TRANSACTIONS)
+    with open_source(request.param, tmp_path, request, monkeypatch) as found:
         yield found
 
 

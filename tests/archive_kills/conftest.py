@@ -8,16 +8,17 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from tests.archive.conftest import Source, postgresql, source
+from tests.archive.conftest import Source, open_source, postgresql
 from tests.archive_kills.bank import Bank
 from tests.archive_kills.processes import Archiver, Archivers
 from tests.kills import count_kills
 
-__all__ = ["postgresql", "source"]
+__all__ = ["postgresql"]
 
 KILLS = count_kills(3)
 """How many runs are killed in each combination of mode and server."""
@@ -25,6 +26,15 @@ KILLS = count_kills(3)
 BIG_ROWS = 30_000
 BIG_BYTES = 24_000_000
 END_SECONDS = 30.0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def source(
+    request: pytest.FixtureRequest, tmp_path: Path, _settings: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Source]:
+    # No DuckDB: a file of it is open in one process at a time, and here several are at it at once.
+    with open_source(request.param, tmp_path, request, monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
