@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 READERS = 10
 """How many reads of a snapshot can go on beside each other."""
 
-_BEGINS = 20
+_BEGIN_SECONDS = 10.0
+_beginning = threading.Lock()
 _VALUE_BYTES = 16
 
 
@@ -119,16 +121,32 @@ def begin_together(
     Raises:
         ConnectionLost: others of this process commit all the time.
     """
-    for _ in range(_BEGINS):
-        begun = [connection.cursor() for _ in range(count)]
-        for one in begun:
+    cursors = [connection.cursor() for _ in range(count)]
+    try:
+        for one in cursors:
             one.execute("SET TimeZone = 'UTC'")
-        numbers = [begin(one) for one in begun]
-        if numbers == list(range(numbers[0], numbers[0] + count)):
-            return begun, numbers[-1]
-        for one in begun:
+        until = time.monotonic() + _BEGIN_SECONDS
+        while True:
+            # Of two that begin beside each other neither would see numbers that follow each other.
+            with _beginning:
+                last, begun = begin(cursors[0]), 1
+                for one in cursors[1:]:
+                    number = begin(one)
+                    begun += 1
+                    if number != last + 1:
+                        break
+                    last = number
+                else:
+                    return cursors, last
+            for one in cursors[:begun]:
+                one.rollback()
+            if time.monotonic() > until:
+                reason = "no two transactions see one state"
+                raise ConnectionLost("DuckDB", "its file", reason, "what else writes, and try again")
+    except BaseException:
+        for one in cursors:
             one.close()
-    raise ConnectionLost("DuckDB", "its file", "no two transactions see one state", "what else writes, and try again")
+        raise
 
 
 class DuckdbSnapshot:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -177,6 +178,20 @@ def test_all_reads_of_a_snapshot_see_one_state(server: DuckdbServer, databases: 
     finally:
         stop.set()
         writer.join()
+
+
+def test_snapshots_begin_beside_each_other(server: DuckdbServer) -> None:
+    gate = threading.Barrier(4)
+
+    def count(_: int) -> int:
+        gate.wait()
+        for _ in range(10):
+            with server.open_snapshot() as snapshot:
+                rows = snapshot.describe(NAME)
+        return len(rows.columns)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(count, range(4))) == {len(COLUMNS) + 2}
 
 
 def test_another_process_that_has_the_file_is_named(file: Path, databases: Databases) -> None:
