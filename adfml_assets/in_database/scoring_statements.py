@@ -63,10 +63,42 @@ def stage_scores(staging: sa.Table, sql: str, key: str) -> sa.Insert:
     """
     import sqlalchemy as sa
 
+    return staging.insert().from_select([RECORD_ID, SCORE], sa.select(*_name_scores(sql, key)))
+
+
+def can_create_staged(staging: sa.Table, dialect: str) -> bool:
+    """Whether `create_staged` makes the rows that `stage_scores` makes.
+
+    PostgreSQL only. To cast a text to a length or a domain would shorten it, where an INSERT refuses it.
+    """
+    import sqlalchemy as sa
+    from sqlalchemy.dialects.postgresql import DOMAIN
+
+    kinds = [staging.c[name].type for name in (RECORD_ID, SCORE)]
+    whole = (sa.Integer, sa.Uuid, sa.Float, sa.Numeric)
+    return dialect == "postgresql" and all(isinstance(kind, whole) and not isinstance(kind, DOMAIN) for kind in kinds)
+
+
+def create_staged(staging: sa.Table, sql: str, key: str) -> sa.CreateTableAs:
+    """CREATE TABLE ... AS SELECT of the rows of `select_scores`: the staging table, made with its rows in key order.
+
+    PostgreSQL has no parallel plan for an INSERT, but for this: rows are scored, and sorted, on as many cores as it
+    gives a query (https://www.postgresql.org/docs/current/when-can-parallel-query-be-used.html).
+    """
+    import sqlalchemy as sa
+
+    columns = zip((RECORD_ID, SCORE), _name_scores(sql, key), strict=True)
+    selected = [sa.cast(column, staging.c[name].type).label(name) for name, column in columns]
+    return sa.CreateTableAs(sa.select(*selected).order_by(selected[0]), staging.name, temporary=True)
+
+
+def _name_scores(sql: str, key: str) -> list[sa.ColumnElement[Any]]:
+    """Key and score of the rows of `select_scores`."""
+    import sqlalchemy as sa
+
     names = [sa.sql.quoted_name(name, True) for name in (key, _ALIAS)]
     # A colon before a word would be taken for a parameter.
-    scored = sa.text(sql.replace(":", r"\:")).columns(*map(sa.column, names)).subquery("scored")
-    return staging.insert().from_select([RECORD_ID, SCORE], sa.select(*scored.columns))
+    return list(sa.text(sql.replace(":", r"\:")).columns(*map(sa.column, names)).subquery("scored").columns)
 
 
 def count_staged(staging: sa.Table) -> sa.Select[int, int]:

@@ -34,10 +34,12 @@ class SourceTable:
     Attributes:
         spec: which rows of which table.
         columns: all of them, in order.
+        primary_key: its columns, in order; empty where there is none.
     """
 
     spec: SourceSpec
     columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
 
     @property
     def key_type(self) -> pa.DataType:
@@ -80,7 +82,7 @@ def read_source(databases: Databases, spec: SourceSpec) -> SourceTable:
     dated = described.column(spec.scored_date) if spec.scored_date is not None else None
     if dated is not None and not (pa.types.is_date(dated.arrow_type) or pa.types.is_timestamp(dated.arrow_type)):
         raise ScoredDateInvalid(spec.full_name, dated.name, dated.source_type)
-    return SourceTable(spec, described.columns)
+    return SourceTable(spec, described.columns, described.primary_key)
 
 
 def check_columns(

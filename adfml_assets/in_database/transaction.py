@@ -13,7 +13,9 @@ from adfml_assets.in_database.scoring_errors import ScoresMissing
 from adfml_assets.in_database.scoring_statements import (
     RECORD_ID,
     build_staging,
+    can_create_staged,
     count_staged,
+    create_staged,
     drop_unchanged,
     find_unscored,
     find_written,
@@ -134,11 +136,11 @@ def _score_and_write(connection: Connection, plan: ScoringPlan, opened: OpenedTa
     started = time.monotonic()
     target, staging = opened.table, build_staging(opened.table, connection.dialect.name)
     prepare_transaction(connection)
-    staging.create(connection, checkfirst=False)
-    sql = _stage(connection, plan, staging)
+    creates = plan.way.way == "compiled" and can_create_staged(staging, connection.dialect.name)
+    sql = _stage(connection, plan, staging, creates=creates)
     _require_scores(connection, plan, staging)
     scored = time.monotonic()
-    written = _write(connection, plan, target, staging)
+    written = _write(connection, plan, target, staging, ordered=creates)
     staging.drop(connection, checkfirst=False)
     left_out = replace(written, left_out=opened.left_out)
     return Done(sql, left_out, scored - started, time.monotonic() - scored)
@@ -155,16 +157,19 @@ def prepare_transaction(connection: Connection) -> None:
         )
 
 
-def _stage(connection: Connection, plan: ScoringPlan, staging: sa.Table) -> str:
-    """Key and score of every row that waits, into the staging table. Returns the statement that scored."""
+def _stage(connection: Connection, plan: ScoringPlan, staging: sa.Table, *, creates: bool) -> str:
+    """Make the staging table, key and score of every row that waits in it. Returns the statement that scored."""
+    if not creates:
+        staging.create(connection, checkfirst=False)
     if plan.way.way != "compiled":
         statement = build_statement(plan, staging.name)
         connection.exec_driver_sql(statement.text, statement.parameters)
         return statement.text
     assert plan.model.compiled is not None  # noqa: S101 - the way was chosen because it is there
     sql = select_scores(plan.model.compiled, connection.dialect.name, plan.source)
+    stage = create_staged if creates else stage_scores
     # A text of megabytes is of no use in SQLAlchemy's cache.
-    connection.execute(stage_scores(staging, sql, plan.spec.source.key), execution_options={"compiled_cache": None})
+    connection.execute(stage(staging, sql, plan.spec.source.key), execution_options={"compiled_cache": None})
     return sql
 
 
@@ -178,21 +183,44 @@ def _require_scores(connection: Connection, plan: ScoringPlan, staging: sa.Table
     raise ScoresMissing(chosen.model, chosen.version, source.full_name, source.key, missing, rows, examples)
 
 
-def _write(connection: Connection, plan: ScoringPlan, target: sa.Table, staging: sa.Table) -> Written:
+def _write(connection: Connection, plan: ScoringPlan, target: sa.Table, staging: sa.Table, *, ordered: bool) -> Written:
     spec, keys = plan.spec, plan.spec.target.keys
+    distinct = _are_distinct(connection, plan, staging)
     values = list_values(target, staging, plan.constants, connection.dialect.name)
     unchanged = marked = 0
     if connection.execute(find_written(target, spec.model, plan.day)).scalar_one():
         # Of two rows of one key one may be written just so: without it the other would look like a key of its own.
         own = {key: values[key] for key in keys}
         require_keys(connection, staging, own, target.fullname)
-        require_unique(connection, staging, own, target)
+        if not distinct:
+            require_unique(connection, staging, own, target)
         marked += _mark(connection, plan, staging, unset_only=True)
         unchanged = connection.execute(drop_unchanged(target, staging, values, keys)).rowcount
     newer = None if spec.target.overwrite_newer else SNAPSHOT_DATE
-    written = upsert_staged(connection, target, staging, keys, values=values, newer=newer)
+    written = upsert_staged(
+        connection, target, staging, keys, values=values, newer=newer, distinct=distinct, ordered=ordered
+    )
     marked += _mark(connection, plan, staging)
     return written.add(Written(unchanged, unchanged=unchanged, marked=marked))
+
+
+def _are_distinct(connection: Connection, plan: ScoringPlan, staging: sa.Table) -> bool:
+    """Whether the source keeps the keys apart: its primary key of whole numbers, staged as what they are."""
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    source = plan.source
+    whole = pa.types.is_integer(source.key_type) and isinstance(staging.c[RECORD_ID].type, sa.Integer)
+    if plan.way.way != "compiled" or not whole or source.primary_key != (source.spec.key,):
+        return False
+    if connection.dialect.name != "postgresql":
+        return True
+    # A query of a table with children has their rows, too, and no key of PostgreSQL is over those.
+    name = connection.dialect.identifier_preparer.format_table(
+        sa.Table(source.spec.table, sa.MetaData(), schema=source.spec.schema)
+    )
+    query = "SELECT NOT relhassubclass OR relkind = 'p' FROM pg_class WHERE oid = to_regclass(:name)"
+    return bool(connection.execute(sa.text(query), {"name": name}).scalar())
 
 
 def _mark(connection: Connection, plan: ScoringPlan, staging: sa.Table, *, unset_only: bool = False) -> int:

@@ -92,6 +92,8 @@ def upsert_staged(
     values: Mapping[str, sa.ColumnElement[Any]] | None = None,
     newer: str | None = None,
     overwrite_newer: bool = False,
+    distinct: bool = False,
+    ordered: bool = False,
 ) -> Written:
     """Write rows that are in a table of the same database, within the caller's transaction.
 
@@ -106,6 +108,8 @@ def upsert_staged(
             columns of the staging table, under their own names.
         newer: the column whose larger value wins; None: rows are always overwritten.
         overwrite_newer: whether rows with a larger `newer` are overwritten all the same.
+        distinct: whether no two rows can have one key, so that nothing has to look for them.
+        ordered: whether the rows were staged in the order of their keys.
 
     Raises:
         NullKeys, DuplicateKeys: staged rows have no key, or not their own; nothing was written.
@@ -113,10 +117,11 @@ def upsert_staged(
     started = time.monotonic()
     given = dict(values) if values is not None else {column.name: column for column in staging.columns}
     guard = None if overwrite_newer else newer
-    upsert = Upsert(target, staging, tuple(keys), given, guard, is_unique(connection, target, keys))
+    upsert = Upsert(target, staging, tuple(keys), given, guard, is_unique(connection, target, keys), ordered)
     expressions = {key: given[key] for key in keys}
     require_keys(connection, staging, expressions, target.fullname)
-    require_unique(connection, staging, expressions, target)
+    if not distinct:
+        require_unique(connection, staging, expressions, target)
     written = run_upsert(connection, upsert, count_rows(connection, staging))
     return written.add(Written(0, seconds=time.monotonic() - started))
 

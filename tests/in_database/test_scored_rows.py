@@ -308,6 +308,53 @@ def test_keys_and_dates_of_other_types(
         assert place.score().done.written.rows == 0
 
 
+def test_postgresql_scores_on_all_cores_it_gives_a_query(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_place("postgresql", request, monkeypatch) as place:
+        put_version(place.lake, place.control, train())
+        place.make_table()
+        place.add(*((number, number / 7, number % 90) for number in range(2000)))
+        name, steps = place.engine.url.database, ["min_parallel_table_scan_size", "parallel_setup_cost"]
+        settings = [f'ALTER DATABASE "{name}" SET {step} = 0' for step in (*steps, "parallel_tuple_cost")]
+        place.execute(*settings, 'ANALYZE "Waiting"')
+        place.engine.dispose()
+        place.databases.engine("shop").dispose()
+        sql = place.score().done.sql
+        place.execute("""UPDATE "Waiting" SET "ScoredDate" = NULL""")
+        lines = [line for (line,) in place.fetch(f"EXPLAIN CREATE TEMPORARY TABLE t AS {sql}")]
+        assert lines[0].startswith("Gather"), "\n".join(lines)
+        assert len(place.read_scores()) == 2000
+
+
+def test_a_key_too_long_for_its_column_is_refused_not_cut(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_place("postgresql", request, monkeypatch) as place:
+        put_version(place.lake, place.control, train())
+        place.make_table("varchar(9) PRIMARY KEY")
+        place.add(("a 1", 1.0, 1))
+        place.score()
+        place.execute('ALTER TABLE "Predictions" ALTER COLUMN "RecordId" TYPE varchar(3)')
+        place.add(("a 12", 2.0, 2))
+        with pytest.raises(sa.exc.DataError, match="too long"):
+            place.score()
+        assert list(place.read_scores()) == ["a 1"]
+
+
+def test_children_of_a_table_may_have_its_keys_again(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's inheritance: a query has the rows of the children, the primary key has not."""
+    with open_place("postgresql", request, monkeypatch) as place:
+        put_version(place.lake, place.control, train())
+        place.make_table()
+        place.add((1, 1.0, 1), (2, 1.0, 1))
+        place.execute('CREATE TABLE more () INHERITS ("Waiting")', 'INSERT INTO more ("Id") VALUES (2)')
+        with pytest.raises(DuplicateKeys, match=r"several rows have one key \(RecordId, ModelName\): \(2, 'spend'\)"):
+            place.score()
+
+
 def test_booleans_and_decimals_are_numbers(place: Place) -> None:
     place.table = "Exact"
     place.execute(
