@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -51,13 +52,19 @@ def compare(folder: Path, rows: int, rounds: int, methods: Sequence[str]) -> Non
                 truth = truth or summary
                 verdicts[method] = _compare_summaries(truth, summary)
         except RuntimeError as error:
-            verdicts[method] = f"failed: {str(error).splitlines()[-1]}"
+            verdicts[method] = f"failed: {_find_error(str(error))}"
             print(error, file=sys.stderr)
         finally:
             shutil.rmtree(out)
         last = found[method][-1:]
         print(method, *(f"{one.seconds:.2f} s, {_peak(one):.0f} MB" for one in last), file=sys.stderr, flush=True)
     _print(rows, rounds, found, verdicts)
+
+
+def _find_error(said: str) -> str:
+    """The line of a traceback that names the error; libraries say much after it."""
+    lines = said.splitlines()
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Exit): ", line)), lines[-1])
 
 
 def _summarise(measured: Measured) -> str:

@@ -30,6 +30,7 @@ PARTS_MEMORY = "300MB"
 """What DuckDB may use while it works in parts; all else may be as large as DuckDB's own limit, 80 % of the memory."""
 
 _SKEW = 4
+_RESULT = "adfml_result"
 
 
 def run_on_duckdb(
@@ -68,7 +69,7 @@ def run_on_duckdb(
                 # One value of the column has most of the rows: constant memory cannot be had.
                 connection.execute("RESET memory_limit")
             part.open(connection)
-            yield _stream(connection, spec, statement)
+            yield _compute(connection, spec, statement)
             connection.execute(f"SET memory_limit = '{PARTS_MEMORY}'")
 
 
@@ -121,6 +122,15 @@ def _create_constant(connection: DuckDBPyConnection, name: str, table: pa.Table)
 def _stream(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
     with _explained(spec):
         yield from connection.execute(statement.duckdb).to_arrow_reader(choose_batch_rows(statement.schema))
+
+
+def _compute(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
+    """The batches of a part by way of a table, which is filled on all cores; a result that is read while it is made is
+    made on one."""
+    with _explained(spec):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_RESULT} AS {statement.duckdb}")
+        yield from connection.execute(f"FROM {_RESULT}").to_arrow_reader(choose_batch_rows(statement.schema))
+        connection.execute(f"DROP TABLE {_RESULT}")
 
 
 def choose_batch_rows(schema: pa.Schema) -> int:

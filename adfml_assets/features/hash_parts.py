@@ -102,9 +102,10 @@ def split_tables(
         else:
             part = build_part(sources, str(spec.partition_by), parts)
             query = f"SELECT {listed}, {part} AS {_PART} FROM {quote(name)}"  # noqa: S608
+            # These files are read once: to look for dictionaries takes more time than they save.
             connection.execute(
-                f"COPY ({query}) TO {quote_text(str(target))} "
-                f"(FORMAT parquet, PARTITION_BY ({_PART}), ROW_GROUP_SIZE {_choose_row_group(parts)})"
+                f"COPY ({query}) TO {quote_text(str(target))} (FORMAT parquet, DICTIONARY_SIZE_LIMIT 1, "
+                f"PARTITION_BY ({_PART}), ROW_GROUP_SIZE {_choose_row_group(parts)})"
             )
             files[name] = [sorted(map(str, (target / f"{_PART}={index}").glob("*.parquet"))) for index in range(parts)]
         schemas[name] = connection.execute(f"SELECT {listed} FROM {quote(name)} LIMIT 0").to_arrow_reader(1).schema  # noqa: S608
