@@ -125,8 +125,7 @@ def _stream(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Sta
 
 
 def _compute(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
-    """The batches of a part by way of a table, which is filled on all cores; a result that is read while it is made is
-    made on one."""
+    """The batches of a part, by way of a table: it is filled on all cores, a result that is read meanwhile on one."""
     with _explained(spec):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {_RESULT} AS {statement.duckdb}")
         yield from connection.execute(f"FROM {_RESULT}").to_arrow_reader(choose_batch_rows(statement.schema))
