@@ -1,6 +1,6 @@
 """The same features of transactions, and counts by category, to Parquet: this project, and others that can.
 
-`python -m benchmarks.features_methods <time> <method> <folder of the data> <folder for the results>` measures one.
+`python -m benchmarks.features_methods <time> <method> <few data> <data> <results>` measures one, of three folders.
 Each writes `features` (a row a transaction) and `categories` (a row a customer, or more): see `METHODS`.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.features_data import DAY, list_files, open_lake, read_partition, write_transactions
+from benchmarks.features_data import DAY, list_files, open_lake, read_partition
 from benchmarks.measuring import read_peak_of, report
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ Method = Callable[[Path, Path], dict[str, Any]]
 """Reads the transactions in a folder and writes into another. Returns `features` and `categories`: lists of files."""
 
 WINDOW_DAYS, SUM_DAYS, MIN_TRANSACTIONS = 30, 7, 5
-WARM_ROWS = 20_000
 
 
 def count_categories(transactions: Table, feature_dates: Table) -> Table:
@@ -277,16 +276,14 @@ def limit_memory(share: float) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def main(started: str, method: str, data: str, out: str) -> None:
+def main(started: str, method: str, warm: str, data: str, out: str) -> None:
     """Measure one method, after a warm-up over a few rows."""
     build = METHODS[method]
     limit_memory(0.8)
 
     def warm_up() -> None:
-        for part in ("data", "out"):
-            (Path(out) / "warm" / part).mkdir(parents=True)
-        write_transactions(Path(out) / "warm" / "data", WARM_ROWS)
-        build(Path(out) / "warm" / "data", Path(out) / "warm" / "out")
+        (Path(out) / "warm").mkdir()
+        build(Path(warm), Path(out) / "warm")
 
     report(started, warm_up, lambda: build(Path(data), Path(out)))
 
