@@ -70,7 +70,9 @@ def run_backfill(
 
         def launch(say: workflow.Say, show: workflow.Say) -> str:
             from adfml_assets.workflow import LAUNCHED_BY_TAG, launch_backfill
+            from adfml_cli.daemon import await_reload
 
+            await_reload(say)
             # Dagster takes no such characters in a title.
             name = re.sub(r'[%*"]', "", f"{selection}, {_shorten(days)}")
             backfill_id = launch_backfill(instance, graph, partitions, title=name, tags={LAUNCHED_BY_TAG: name_user()})

@@ -47,6 +47,7 @@ def launch(
     """
     from adfml_assets.workflow import launch_workflow
     from adfml_assets.workflow_parameters import parse_parameters
+    from adfml_cli.daemon import await_reload
     from resources.control import ControlDatabase
 
     parse_parameters(mode, refresh=refresh, **given)
@@ -56,6 +57,7 @@ def launch(
         control, model = ControlDatabase(), given.get("model_name")
         if mode == "train" and model and not given.get("model_version"):
             given["model_version"] = find_next_version(instance, control, model)
+        await_reload(say)
         backfill_id = launch_workflow(
             instance,
             repository.asset_graph,
