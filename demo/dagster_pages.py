@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 NAME = "The UI"
 
+NOTHING_FADES = """() => !document.getAnimations().some(
+    one => one instanceof CSSTransition && one.playState === "running")"""
+
 
 @contextmanager
 def open_ui(environment: Mapping[str, str], log: Path) -> Iterator[str]:
@@ -62,6 +65,8 @@ def open_plot(page: Page, asset: str, name: str) -> Locator:
     page.get_by_role("row").filter(has_text=name).get_by_text("[Show Markdown]").click()
     picture = page.get_by_role("dialog").locator("img[src^='data:image/png']")
     picture.wait_for()
+    picture.click(trial=True)  # it has stopped to move
+    page.wait_for_function(NOTHING_FADES)
     return picture
 
 

@@ -28,6 +28,8 @@ COLOURS = 128
 SECONDS = 240
 """How long a page may take to show what it is to show, runs included."""
 
+LAUNCHES = "mutation Launch"
+
 # Where the last stack trace begins, in pixels from above: it has the paths of the machine it was made on.
 FIND_STACK_TRACE = """() => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -117,8 +119,9 @@ def _show_failed_run(page: Page) -> FloatRect:
     failed = page.locator("a[href^='/runs/']:not([href^='/runs/b/'])").first
     if not failed.count():
         dialog = open_dialog(page, "incremental/shop/main/Transactions", days_ago(1))
-        dialog.get_by_role("button", name="Launch 1 run").click()
-        dialog.wait_for(state="hidden")
+        # The page must not be left before the UI has its answer: nothing would be launched.
+        with page.expect_response(lambda response: LAUNCHES in (response.request.post_data or "")):
+            dialog.get_by_role("button", name="Launch 1 run").click()
         page.goto("/runs?q=status%3AFAILURE")
     page.goto(failed.get_attribute("href") or "")
     page.get_by_text("RUN_FAILURE").first.wait_for()
