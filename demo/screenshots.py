@@ -114,7 +114,7 @@ def _show_backfill(page: Page) -> None:
 
 
 def _show_failed_run(page: Page) -> FloatRect:
-    page.goto("/runs?q=status%3AFAILURE")
+    page.goto("/runs?q%5B%5D=status%3AFAILURE")
     page.wait_for_load_state("networkidle")
     failed = page.locator("a[href^='/runs/']:not([href^='/runs/b/'])").first
     if not failed.count():
@@ -122,7 +122,7 @@ def _show_failed_run(page: Page) -> FloatRect:
         # The page must not be left before the UI has its answer: nothing would be launched.
         with page.expect_response(lambda response: LAUNCHES in (response.request.post_data or "")):
             dialog.get_by_role("button", name="Launch 1 run").click()
-        page.goto("/runs?q=status%3AFAILURE")
+        page.goto("/runs?q%5B%5D=status%3AFAILURE")
     page.goto(failed.get_attribute("href") or "")
     page.get_by_text("RUN_FAILURE").first.wait_for()
     page.get_by_text("Failure", exact=True).wait_for()
@@ -151,8 +151,9 @@ def _save(picture: bytes, path: Path) -> int:
     return path.stat().st_size // 1000
 
 
-def _show_scores(page: Page) -> None:
-    open_plot(page, "ml/scores/sales_forecast", "score_distribution")
+def _show_scores(page: Page) -> FloatRect | None:
+    # The plot alone: the page behind it has paths of the machine.
+    return open_plot(page, "ml/scores/sales_forecast", "score_distribution").bounding_box()
 
 
 def _show_champion(page: Page) -> None:
