@@ -27,6 +27,9 @@ NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 TODAY = "2026-03-10"
 TRANSACTIONS = SourceTable("shop", "main", "Transactions")
 
+LONGEST = ("demo_run", "daemon", "openai_batch", "azure_ml_batch", "write_back")
+"""The folders that take longest, from 50 s of CPU."""
+
 
 class FolderScheduling(LoadScopeScheduling):
     """Tests that share servers run on one worker: each folder below this one, and each file beside it."""
@@ -43,7 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest folders first, so that no worker is left with one of them at the end; `soak` in `make soak` only."""
     if "ADFML_TEST_KILLS" not in os.environ:
         items[:] = [item for item in items if item.get_closest_marker("soak") is None]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        folder = item.nodeid.removeprefix("tests/").partition("/")[0]
+        place = LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+        return place, item.get_closest_marker("slow") is None
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
