@@ -41,9 +41,11 @@ def find_wait(home: Path, declared: Path, now: float) -> float:
     changed = max(
         (path.stat().st_mtime for path in declared.rglob("*") if path.is_file() and path.suffix != ".pyc"), default=0.0
     )
-    if not 0 < changed + RELOAD_SECONDS - now <= RELOAD_SECONDS:
+    left = changed + RELOAD_SECONDS - now
+    # Of a file from the future nobody knows when it was changed.
+    if not 0 < left <= RELOAD_SECONDS or not any(began < changed for began in _list_daemons(home)):
         return 0.0
-    return changed + RELOAD_SECONDS - now if any(began < changed for began in _list_daemons(home)) else 0.0
+    return left
 
 
 def _list_daemons(home: Path) -> list[float]:
