@@ -22,11 +22,12 @@ from resources.lake_addresses import AccountAddress, FolderAddress, LakeAddress,
 from resources.lake_administration import delete_blob
 from resources.lake_credentials import LakeCredential, read_credential
 from resources.lake_errors import explain_errors, is_container_missing
-from resources.lake_files import READ_BUFFER_BYTES, NewFile, SizedReader, delete_staged, open_new, settle
+from resources.lake_files import READ_BUFFER_BYTES, NewFile, SizedReader, open_new, settle
 from resources.lake_stores import build_store, ensure_container
 from resources.parquet_files import CountingFile, ParquetOptions, ParquetSink, WrittenFile, build_writer
 from resources.parquet_parts import PartedSink, write_parts
 from resources.parquet_reading import FileFacts, iterate_batches, require_match
+from resources.staged_files import StagedFile, delete_staged, stage_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,6 +198,18 @@ class Lake(dg.ConfigurableResource):
             options = ParquetOptions(compression=self.compression)  # type: ignore[arg-type]  # checked there
         with write_parts(build_path, schema, options, self.create_file, self.delete) as sink:
             yield sink
+
+    @contextmanager
+    def stage_parquet(self, path: str) -> Iterator[StagedFile]:
+        """A place on this machine where a library itself writes a Parquet file that belongs into the lake.
+
+        When the block ends the file is in the lake, whole, in the place of one that was there before; after an
+        exception nothing of it is. Of a process that is killed an unfinished file may stay, which no listing shows.
+        """
+        container, _ = split_path(path)
+        self._store_to_write(container)
+        with stage_file(path, self._local_path(path), self.create_file, lambda: self._explain(path)) as staged:
+            yield staged
 
     def write_table(self, path: str, table: pa.Table) -> WrittenFile:
         """Write a table that is in memory as one Parquet file."""

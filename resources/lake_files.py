@@ -49,25 +49,17 @@ def open_new(store: Any, key: str, explain: Explain, local: Path | None) -> Iter
 
 def settle(path: Path) -> None:
     """Have a file and its name on the disk: after a power cut it is still there."""
-    for target in (path, path.parent):
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(path)
+    sync(path.parent)
 
 
-def delete_staged(folder: Path, is_abandoned: Callable[[str], bool]) -> int:
-    """Delete the files that obstore writes a file of a folder under (`name#1`) until it is whole; returns how many."""
-    if not folder.is_dir():
-        return 0
-    count = 0
-    for staged in folder.iterdir():
-        name, _, number = staged.name.rpartition("#")
-        if name and number.isdigit() and staged.is_file() and is_abandoned(name):
-            staged.unlink(missing_ok=True)
-            count += 1
-    return count
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class NewFile:

@@ -137,7 +137,7 @@ def remove_unnamed(lake: Lake, folder: str, manifest: Manifest, *, before: datet
 
     Args:
         before: remove only files whose names carry a stamp before this one (see `resources.claims`): those of a run
-            that still writes stay. None: every Parquet file that is not named.
+            that still writes stay. None: every Parquet file that is not named, whole or not.
     """
     named = {FILE_NAME, *(file.name for file in manifest.files)}
     for path in lake.list_files(folder):
@@ -146,7 +146,9 @@ def remove_unnamed(lake: Lake, folder: str, manifest: Manifest, *, before: datet
             continue
         if before is None or _is_stamped_before(name, before):
             lake.delete(path)
-    if before is not None:
+    if before is None:
+        lake.delete_unfinished(folder, lambda name: name.endswith(".parquet"))
+    else:
         lake.delete_unfinished(folder, lambda name: _is_stamped_before(name, before))
 
 

@@ -1,18 +1,21 @@
-"""Running a definition on DuckDB: bounded memory, in parts by a hash where it is declared, batches out."""
+"""Running a definition on DuckDB: in little memory, in parts by a hash where it is declared, one file a part."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adfml_assets.duckdb_sql import build_scan, quote
+from adfml_assets.duckdb_sql import build_scan, quote, quote_text
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.errors import EngineFailed, OutOfMemory
-from adfml_assets.features.hash_parts import count_parts, split_tables
+from adfml_assets.features.hash_parts import count_parts, is_small, split_tables
+from adfml_assets.features.memory_limit import MemoryLimit
+from adfml_assets.features.result_schema import build_typed_query
 from adfml_assets.features.sources import Source
 from adfml_assets.features.statement import Statement
 from resources.lake import Lake
@@ -21,22 +24,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-BATCH_ROWS = 122_880
-"""Rows of a batch at most: DuckDB's own row group."""
+Stage = Callable[[int, int], Path]
+"""Where the Parquet file of a part goes: by its index, from 0, and how many there are."""
 
-_BATCH_BYTES = 16 * 1024 * 1024
+GROUP_ROWS = 122_880
+"""Rows of a row group at most: DuckDB's own."""
 
-PARTS_MEMORY = "300MB"
-"""What DuckDB may use while it works in parts; all else may be as large as DuckDB's own limit, 80 % of the memory."""
+_GROUP_BYTES = 16 * 1024 * 1024
 
-_SKEW = 4
-_RESULT = "adfml_result"
+# Hours, days, counts and names have fewer different values; to look on in amounts costs a twentieth of the whole work.
+_DICTIONARY_VALUES = 4096
 
 
 def run_on_duckdb(
-    lake: Lake, spec: FeatureSetSpec, statement: Statement, sources: Mapping[str, Source], before: datetime
-) -> Generator[Iterator[pa.RecordBatch], None, None]:
-    """The result's batches, part by part; each part must be read before the next one is asked for.
+    lake: Lake,
+    spec: FeatureSetSpec,
+    statement: Statement,
+    sources: Mapping[str, Source],
+    before: datetime,
+    stage: Stage,
+) -> Generator[Path, None, None]:
+    """Write the result's files, part by part; gives each when it is written.
 
     Rows with the same value in the column of `partition_by` are in the same part. What does not fit into memory goes to
     a temporary folder, which is removed again.
@@ -53,24 +61,28 @@ def run_on_duckdb(
         _explained(spec),
         tempfile.TemporaryDirectory(prefix="adfml-") as folder,
         open_duckdb(Path(folder)) as connection,
+        ExitStack() as copies,
     ):
-        with ExitStack() as stack:
-            for name, table in statement.constants.items():
-                _create_constant(connection, name, table)
-            _create_views(lake, connection, sources, before, stack)
-            if parts == 1:
-                yield _stream(connection, spec, statement)
-                return
-            connection.execute(f"SET memory_limit = '{PARTS_MEMORY}'")
-            split = split_tables(connection, spec, statement.duckdb, sources, parts, Path(folder))
-        usual = sum(part.bytes for part in split) / parts
-        for part in split:
-            if part.bytes > _SKEW * usual:
-                # One value of the column has most of the rows: constant memory cannot be had.
-                connection.execute("RESET memory_limit")
-            part.open(connection)
-            yield _compute(connection, spec, statement)
-            connection.execute(f"SET memory_limit = '{PARTS_MEMORY}'")
+        for name, table in statement.constants.items():
+            _create_constant(connection, name, table)
+        _create_views(lake, connection, sources, before, copies)
+        memory = MemoryLimit(connection, begin_small=parts > 1 or is_small(sources))
+        query = build_typed_query(connection, statement.duckdb, statement.schema)
+        options = (
+            f"FORMAT parquet, USE_TMP_FILE false, COMPRESSION {lake.compression}, "
+            f"ROW_GROUP_SIZE {choose_group_rows(statement.schema)}, DICTIONARY_SIZE_LIMIT {_DICTIONARY_VALUES}"
+        )
+        split = None
+        if parts > 1:
+            split = memory.run(partial(split_tables, connection, spec, statement.duckdb, sources, parts, Path(folder)))
+            copies.close()
+        for index in range(parts):
+            if split is not None:
+                split[index].open(connection)
+            path = stage(index, parts)
+            copy = f"COPY ({query}) TO {quote_text(str(path))} ({options})"
+            memory.run(partial(connection.execute, copy))
+            yield path
 
 
 @contextmanager
@@ -119,25 +131,12 @@ def _create_constant(connection: DuckDBPyConnection, name: str, table: pa.Table)
     connection.unregister("adfml_constant")
 
 
-def _stream(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
-    with _explained(spec):
-        yield from connection.execute(statement.duckdb).to_arrow_reader(choose_batch_rows(statement.schema))
-
-
-def _compute(connection: DuckDBPyConnection, spec: FeatureSetSpec, statement: Statement) -> Iterator[pa.RecordBatch]:
-    """The batches of a part, by way of a table: it is filled on all cores, a result that is read meanwhile on one."""
-    with _explained(spec):
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_RESULT} AS {statement.duckdb}")
-        yield from connection.execute(f"FROM {_RESULT}").to_arrow_reader(choose_batch_rows(statement.schema))
-        connection.execute(f"DROP TABLE {_RESULT}")
-
-
-def choose_batch_rows(schema: pa.Schema) -> int:
-    """Rows of a batch: fewer where there are hundreds of columns, so that a batch stays small."""
+def choose_group_rows(schema: pa.Schema) -> int:
+    """Rows of a row group: fewer where there are hundreds of columns, because each core holds one in memory."""
     import pyarrow as pa
 
     widths = [column.type.bit_width // 8 if pa.types.is_primitive(column.type) else 64 for column in schema]
-    return max(2048, min(BATCH_ROWS, _BATCH_BYTES // max(1, sum(widths))))
+    return max(2048, min(GROUP_ROWS, _GROUP_BYTES // max(1, sum(widths))))
 
 
 @contextmanager

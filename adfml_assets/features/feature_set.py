@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from adfml_assets import lake_layout
 from adfml_assets.features.column_origins import trace_statement
 from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec, TableRef, hash_definition
-from adfml_assets.features.duckdb_engine import run_on_duckdb
+from adfml_assets.features.duckdb_engine import Stage, run_on_duckdb
 from adfml_assets.features.errors import DuplicateFeatures
-from adfml_assets.features.key_register import open_register
-from adfml_assets.features.result import Summary, conform, list_features
+from adfml_assets.features.result import examine_result, list_features
 from adfml_assets.features.result_schema import list_category_columns
 from adfml_assets.features.sources import Partitions, Source, choose_feature_dates, find_period, open_sources
 from adfml_assets.features.spark_engine import run_on_spark
 from adfml_assets.features.statement import Statement, compile_statement
 from adfml_assets.origins import build_facts, map_personal
-from resources.lake import Lake, ParquetOptions
+from resources.lake import Lake
 from resources.manifest import Manifest, build_manifest, commit_manifest
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from resources.staged_files import StagedFile
 
 __all__ = [
     "FEATURE_DATE",
@@ -39,7 +37,6 @@ __all__ = [
 ]
 
 FILE = "features.parquet"
-_ONE_FILE = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,8 @@ def build_features(
     """Write a snapshot's features; one row a key and feature date, or one an event. Returns folder and manifest.
 
     Of tables with a timestamp only rows before the end of the last feature date (UTC) are seen; rows without one never.
-    The features are in one file; it is not there, and the one before it stays, where anything goes wrong.
+    The features are in one file, or in one for each part of the work; where anything goes wrong none of them is there,
+    and what was there before stays.
 
     Args:
         partitions: name in the definition -> folder and manifest of the table's partition of the day.
@@ -143,26 +141,24 @@ def build_features(
     """
     plan = plan_features(lake, spec, partitions, day)
     schema = plan.statement.schema
-    summary = Summary(spec, schema, plan.before, plan.dates)
-    options = ParquetOptions(compression=lake.compression, file_bytes=_ONE_FILE)  # type: ignore[arg-type]  # checked there
-    with (
-        closing(run_statement(lake, plan)) as parts,
-        open_register(spec, schema) as keys,
-        lake.write_parquet_parts(lambda _: f"{plan.folder}/{FILE}", schema, options) as sink,
-    ):
-        for part in parts:
-            for batch in part:
-                batch = conform(spec, batch, schema)
-                summary.add(batch)
-                keys.add(batch)
-                sink.write(batch)
-            keys.end_part()
-        keys.check()
-    facts = {**plan.facts, **summary.facts}
+    staged: list[StagedFile] = []
+    with ExitStack() as stack:
+
+        def stage(index: int, count: int) -> Path:
+            path = f"{plan.folder}/{name_file(index, count, now)}"
+            staged.append(stack.enter_context(lake.stage_parquet(path)))
+            return staged[-1].local
+
+        files = []
+        for file in run_statement(lake, plan, stage):
+            files.append(file)
+            staged[-1].seal()
+        found = examine_result(spec, schema, files, plan.before, plan.dates)
+    facts = {**plan.facts, **found.facts}
     manifest = build_manifest(
         asset=asset,
         partition=day,
-        files=sink.files,
+        files=[file.written for file in staged if file.written],
         schema=schema,
         written_at=now,
         run_id=run_id,
@@ -173,16 +169,20 @@ def build_features(
     return plan.folder, manifest
 
 
-def run_statement(
-    lake: Lake, plan: Plan, before: datetime | None = None
-) -> Generator[Iterator[pa.RecordBatch], None, None]:
-    """A plan's result, part by part, as its engine gives it: columns in any order, types nearly right.
+def name_file(index: int, count: int, now: datetime) -> str:
+    """The name of a partition's file: of several, each run has its own, so that no manifest names a mixture."""
+    return FILE if count == 1 else f"features_{now:%Y%m%d%H%M%S}_{index}.parquet"
+
+
+def run_statement(lake: Lake, plan: Plan, stage: Stage, before: datetime | None = None) -> Generator[Path, None, None]:
+    """Write a plan's result as Parquet files of its schema, part by part; gives each when it is written.
 
     Args:
+        stage: where each part goes.
         before: see only what happened before this moment; None: as planned.
     """
     run = run_on_spark if plan.spec.engine == "spark" else run_on_duckdb
-    return run(lake, plan.spec, plan.statement, plan.sources, before or plan.before)
+    return run(lake, plan.spec, plan.statement, plan.sources, before or plan.before, stage)
 
 
 def end_of(day: date) -> datetime:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-ROWS_A_PART = 500_000
-"""Rows of all tables that are split, in one part."""
+ROWS_A_PART = 2_500_000
+"""Rows of all tables that are split, in one part: what DuckDB's windows do in little memory without slowing down."""
 
 _UNSPLIT_PARTS = 2
 _BUFFERED_ROWS = 2_048_000
@@ -41,11 +41,6 @@ class Part:
     schemas: Mapping[str, pa.Schema]
     selected: Mapping[str, str]
 
-    @property
-    def bytes(self) -> int:
-        """Of all its files."""
-        return sum(Path(file).stat().st_size for files in self.files.values() for file in files)
-
     def open(self, connection: DuckDBPyConnection) -> None:
         """Let the tables' names stand for this part."""
         for name, files in self.files.items():
@@ -67,6 +62,11 @@ def count_parts(spec: FeatureSetSpec, sources: Mapping[str, Source]) -> int:
     return parts if parts > _UNSPLIT_PARTS else 1
 
 
+def is_small(sources: Mapping[str, Source]) -> bool:
+    """Whether tables are so few rows that they would not be split."""
+    return sum(source.manifest.rows for source in sources.values()) <= _UNSPLIT_PARTS * ROWS_A_PART
+
+
 def split_tables(
     connection: DuckDBPyConnection,
     spec: FeatureSetSpec,
@@ -78,12 +78,13 @@ def split_tables(
     """Write every table of a connection that has the column into files by part; the others into one file each.
 
     Rows without a value in the column are all in one part. Columns that the definition does not read are left out.
+    What an earlier try left in the folder is written over.
 
     Args:
         connection: with the tables as views.
         sql: the definition.
         parts: how many.
-        folder: where the files go; it must be empty of others.
+        folder: where the files go.
     """
     needed = find_needed_columns(connection, sql, sources)
     files: dict[str, list[list[str]]] = {}
@@ -93,7 +94,7 @@ def split_tables(
         columns = [column for column in source.schema.names if column in needed[name]] or source.schema.names[:1]
         listed = ", ".join(map(quote, columns))
         target = folder / "tables" / name
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         query = f"SELECT {listed} FROM {quote(name)}"  # noqa: S608
         if spec.partition_by not in source.schema.names:
             whole = str(target / "whole.parquet")
@@ -104,7 +105,7 @@ def split_tables(
             query = f"SELECT {listed}, {part} AS {_PART} FROM {quote(name)}"  # noqa: S608
             # These files are read once: to look for dictionaries takes more time than they save.
             connection.execute(
-                f"COPY ({query}) TO {quote_text(str(target))} (FORMAT parquet, DICTIONARY_SIZE_LIMIT 1, "
+                f"COPY ({query}) TO {quote_text(str(target))} (FORMAT parquet, OVERWRITE, DICTIONARY_SIZE_LIMIT 1, "
                 f"PARTITION_BY ({_PART}), ROW_GROUP_SIZE {_choose_row_group(parts)})"
             )
             files[name] = [sorted(map(str, (target / f"{_PART}={index}").glob("*.parquet"))) for index in range(parts)]

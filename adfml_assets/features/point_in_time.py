@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -15,7 +16,6 @@ from adfml_assets.features.definition import FEATURE_DATE, hash_definition
 from adfml_assets.features.duckdb_engine import build_cut, open_duckdb
 from adfml_assets.features.feature_set import Plan, end_of, run_statement
 from adfml_assets.features.hash_parts import count_parts
-from adfml_assets.features.result import conform
 from adfml_assets.features.statement import compile_statement
 from resources.lake import Lake
 from resources.manifest import Manifest, list_data_paths
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 """How far floats may be apart, as a share of the larger one; below 1 absolutely: sums have no order."""
+
+MOST_COMPARED = 1_000_000
+"""About how many rows are compared: of more, those of some keys."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
     The earlier time is in the middle: something is before it, and something that a definition could see too early.
     They are compared with the stored ones. Where there are none of an earlier date, where a table was archived anew or
     the definition changed since they were made, or where they are so many that the work is done in parts, they are
-    compared with what the definition gives of the tables as they are; of parts with the first one.
+    compared with what the definition gives of the tables as they are; of parts with the first one. Of more than
+    `MOST_COMPARED` rows those of some keys are compared.
 
     Args:
         plan: of the partition.
@@ -89,13 +93,19 @@ def compare_with_past(lake: Lake, plan: Plan, stored: tuple[str, Manifest]) -> C
     whole = plan.spec.engine != "duckdb" or count_parts(plan.spec, plan.sources) == 1
     has_date = plan.spec.rows == "event" or asked.dates[0] in (plan.dates or ())  # type: ignore[index]  # one date
     is_stored = has_date and _is_made_of(stored[1], plan)
-    with tempfile.TemporaryDirectory(prefix="adfml-") as folder, open_duckdb(Path(folder)) as connection:
+    with (
+        tempfile.TemporaryDirectory(prefix="adfml-") as folder,
+        open_duckdb(Path(folder)) as connection,
+        ExitStack() as stack,
+    ):
         if whole and is_stored:
-            _load(lake, connection, stored, "as_stored", chosen)
+            files = [stack.enter_context(lake.local_copy(path)) for path in list_data_paths(*stored)]
         else:
-            _compute(lake, connection, asked, "as_stored", None)
-            connection.execute(f"DELETE FROM as_stored WHERE NOT ({chosen})")  # noqa: S608
-        _compute(lake, connection, asked, "from_past", before)
+            files = [_compute(lake, asked, Path(folder) / "as_stored.parquet", None)]
+        past = _compute(lake, asked, Path(folder) / "from_past.parquet", before)
+        some = _choose_some(connection, files, chosen, plan.spec.key)
+        _load(connection, "as_stored", files, f"({chosen}) AND {some}")
+        _load(connection, "from_past", [past], some)
         return _compare(connection, plan.spec.identity, plan.statement.schema, before)
 
 
@@ -128,21 +138,25 @@ def _with_date(plan: Plan, day: date) -> Plan:
     return replace(plan, dates=[day], statement=compile_statement(plan.spec, schemas, [day]))
 
 
-def _load(lake: Lake, connection: DuckDBPyConnection, stored: tuple[str, Manifest], name: str, chosen: str) -> None:
-    with ExitStack() as stack:
-        files = [str(stack.enter_context(lake.local_copy(path))) for path in list_data_paths(*stored)]
-        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {build_scan(files, by_name=False)} WHERE {chosen}")  # noqa: S608
+def _choose_some(connection: DuckDBPyConnection, files: Sequence[Path], chosen: str, key: str) -> str:
+    """Which keys to compare, as SQL: all, or by their hash so many that about `MOST_COMPARED` rows have them."""
+    count = f"SELECT count(*) FROM {_scan(files)} WHERE {chosen}"  # noqa: S608
+    found: Any = connection.execute(count).fetchone()
+    return f"hash({quote(key)}) % {max(1, math.ceil(found[0] / MOST_COMPARED))} = 0"
 
 
-def _compute(lake: Lake, connection: DuckDBPyConnection, plan: Plan, name: str, before: datetime | None) -> None:
-    """The first part of a plan's result as a table."""
-    schema = plan.statement.schema
-    connection.register("adfml_batch", schema.empty_table())
-    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM adfml_batch")  # noqa: S608
-    with closing(run_statement(lake, plan, before)) as parts:
-        for batch in next(parts):
-            connection.register("adfml_batch", conform(plan.spec, batch, schema))
-            connection.execute(f"INSERT INTO {name} SELECT * FROM adfml_batch")  # noqa: S608
+def _load(connection: DuckDBPyConnection, name: str, files: Sequence[Path], condition: str) -> None:
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {_scan(files)} WHERE {condition}")  # noqa: S608
+
+
+def _scan(files: Sequence[Path]) -> str:
+    return build_scan([str(file) for file in files], by_name=False)
+
+
+def _compute(lake: Lake, plan: Plan, file: Path, before: datetime | None) -> Path:
+    """Write the first part of a plan's result into a file."""
+    with closing(run_statement(lake, plan, lambda _index, _count: file, before)) as parts:
+        return next(parts)
 
 
 def _compare(

@@ -14,8 +14,7 @@ from adfml_assets import lake_layout
 from adfml_assets.errors import WrongResult
 from adfml_assets.features.definition import FeatureSetSpec
 from adfml_assets.features.feature_set import FILE, Plan
-from adfml_assets.features.key_register import open_register
-from adfml_assets.features.result import Summary
+from adfml_assets.features.result import examine_result
 from adfml_assets.features.spark_engine import build_spark_cut
 from resources.errors import NotFound
 from resources.lake import Lake
@@ -109,13 +108,8 @@ def collect_features(
     lake.delete(f"{folder}/{MANIFEST_FILE}")
     _require_schema(lake, path, schema)
     dates = [date.fromisoformat(day) for day in given["facts"]["feature_dates"]] if spec.rows != "event" else None
-    summary = Summary(spec, schema, datetime.fromisoformat(given["before"]), dates)
-    with open_register(spec, schema) as keys:
-        for batch in lake.iter_batches(path):
-            batch = batch.cast(schema)
-            summary.add(batch)
-            keys.add(batch)
-        keys.check()
+    with lake.local_copy(path) as file:
+        found = examine_result(spec, schema, [file], datetime.fromisoformat(given["before"]), dates)
     manifest = build_manifest(
         asset=asset,
         partition=day,
@@ -124,7 +118,7 @@ def collect_features(
         written_at=now,
         run_id=run_id,
         source={**given["origin"], "job": dict(submission)},
-        facts={**given["facts"], **summary.facts},
+        facts={**given["facts"], **found.facts},
     )
     commit_manifest(lake, folder, manifest)
     return folder, manifest

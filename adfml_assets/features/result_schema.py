@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adfml_assets.duckdb_sql import quote, quote_text
 from adfml_assets.features.definition import FEATURE_DATE, FeatureSetSpec
 from adfml_assets.features.errors import ExpressionFailed, WrongType
 from adfml_assets.features.sql_text import split_message
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+_CUT = {("TIMESTAMP", "DATE"), ("TIMESTAMP_NS", "TIMESTAMP")}
 
 _KINDS = "a number, true or false, a text, a date, a timestamp, or counts by category"
 
@@ -26,6 +30,35 @@ def build_category_type() -> pa.DataType:
 def list_category_columns(schema: pa.Schema) -> list[str]:
     """The columns of a schema that hold counts by category."""
     return [column.name for column in schema if column.type == build_category_type()]
+
+
+def build_typed_query(connection: DuckDBPyConnection, sql: str, schema: pa.Schema) -> str:
+    """A query whose result has the schema's columns, in its order and of its types; a value that does not fit stops it.
+
+    Args:
+        sql: over tables that the connection has.
+        schema: as `describe_result` found it.
+    """
+    connection.register("adfml_schema", schema.empty_table())
+    given, wanted = (
+        {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {one}").fetchall()}
+        for one in (sql, "FROM adfml_schema")
+    )
+    connection.unregister("adfml_schema")
+    columns = ", ".join(_cast(name, given[name], wanted[name]) for name in schema.names)
+    return f"SELECT {columns} FROM ({sql}\n)"  # noqa: S608
+
+
+def _cast(name: str, given: str, wanted: str) -> str:
+    column = quote(name)
+    if given == wanted:
+        return column
+    cast = f"CAST({column} AS {wanted})"
+    if (given, wanted) in _CUT:
+        # DuckDB would cut off what the type has not; decimals are rounded by the definition's own SQL already.
+        said = f"error({quote_text(name)} || ' is ' || {column} || ', which is no ' || {quote_text(wanted)})"
+        cast = f"CASE WHEN CAST({cast} AS {given}) IS NOT DISTINCT FROM {column} THEN {cast} ELSE {said} END"
+    return f"{cast} AS {column}"
 
 
 def describe_result(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from adfml_assets import lake_layout
 from adfml_assets.features.definition import FeatureSetSpec
+from adfml_assets.features.duckdb_engine import Stage
 from adfml_assets.features.errors import EngineFailed
 from adfml_assets.features.sources import Source
 from adfml_assets.features.statement import Statement
@@ -35,9 +36,14 @@ SETTINGS = {
 
 
 def run_on_spark(
-    lake: Lake, spec: FeatureSetSpec, statement: Statement, sources: Mapping[str, Source], before: datetime
-) -> Generator[Iterator[pa.RecordBatch], None, None]:
-    """The result's batches, as one part.
+    lake: Lake,
+    spec: FeatureSetSpec,
+    statement: Statement,
+    sources: Mapping[str, Source],
+    before: datetime,
+    stage: Stage,
+) -> Generator[Path, None, None]:
+    """Write the result as one file, and give it when it is written.
 
     Args:
         before: with time zone UTC; of tables with a timestamp only rows before this moment are seen.
@@ -57,7 +63,9 @@ def run_on_spark(
             for name, table in statement.constants.items():
                 session.createDataFrame(table).createOrReplaceTempView(name)
             session.sql(str(statement.spark)).write.parquet(lake.uri(scratch))
-        yield _read(lake, scratch)
+        file = stage(0, 1)
+        _gather(lake, spec, scratch, statement.schema, file)
+        yield file
     finally:
         _remove(lake, scratch)
 
@@ -96,10 +104,27 @@ def build_spark_cut(source: Source, before: datetime) -> str | None:
     return f"`{column}` < " + (f"TIMESTAMP'{moment}Z'" if zoned else f"TIMESTAMP_NTZ'{moment}'")
 
 
-def _read(lake: Lake, folder: str) -> Iterator[pa.RecordBatch]:
-    for path in lake.list_files(folder):
-        if path.endswith(".parquet"):
-            yield from lake.iter_batches(path)
+def _gather(lake: Lake, spec: FeatureSetSpec, folder: str, schema: pa.Schema, file: Path) -> None:
+    """One file of the schema, of those that Spark wrote."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, schema, compression=lake.compression) as writer:
+        for path in lake.list_files(folder):
+            if path.endswith(".parquet"):
+                for batch in lake.iter_batches(path):
+                    writer.write_batch(_conform(spec, batch, schema))
+
+
+def _conform(spec: FeatureSetSpec, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch with the schema's columns, in its order and of its types."""
+    import pyarrow as pa
+
+    try:
+        # Decimals that Spark gives more digits than the type has are rounded by SQL already; nothing is cut here.
+        return batch.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise EngineFailed(spec.name, "the result of spark", reason, "the definition's types") from error
 
 
 def _remove(lake: Lake, folder: str) -> None:

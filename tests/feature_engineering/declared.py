@@ -17,7 +17,7 @@ from adfml_assets.defs import DF_FeatureEngineering
 from adfml_assets.features.feature_set import FeatureSetSpec, build_features
 from adfml_assets.features.sources import find_partitions
 from resources.lake import Lake
-from resources.manifest import build_manifest, commit_manifest
+from resources.manifest import build_manifest, commit_manifest, list_data_paths
 from tests.demo_data.shop import REPOSITORY
 
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
@@ -55,5 +55,5 @@ def build(lake: Lake, spec: FeatureSetSpec, **changes: object) -> pa.Table:
     """The rows of the day's partition of a set, built now."""
     spec = replace(spec, **changes)  # type: ignore[arg-type]  # fields of the spec
     partitions = find_partitions(lake, spec.tables, DAY)
-    folder, _ = build_features(lake, spec, partitions, DAY, asset=spec.name, now=NOW, run_id="r")
-    return lake.read_table(f"{folder}/features.parquet")
+    folder, manifest = build_features(lake, spec, partitions, DAY, asset=spec.name, now=NOW, run_id="r")
+    return pa.concat_tables([lake.read_table(path) for path in list_data_paths(folder, manifest)])

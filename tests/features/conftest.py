@@ -17,7 +17,7 @@ from adfml_assets.features.definition import FeatureSetSpec, TableRef
 from adfml_assets.features.feature_set import build_features
 from adfml_assets.features.sources import find_partitions
 from resources.lake import Lake
-from resources.manifest import Manifest, build_manifest, commit_manifest
+from resources.manifest import Manifest, build_manifest, commit_manifest, list_data_paths, read_manifest
 from tests.conftest import NOW
 from tests.features.definitions import HERE
 
@@ -117,7 +117,9 @@ class Shop:
 
     def read_rows(self, spec: FeatureSetSpec, folder: str) -> list[dict[str, Any]]:
         """The rows of a partition that was built, in the order of their keys."""
-        rows = self.lake.read_table(f"{folder}/features.parquet").to_pylist()
+        manifest = read_manifest(self.lake, folder)
+        assert manifest is not None
+        rows = [row for path in list_data_paths(folder, manifest) for row in self.lake.read_table(path).to_pylist()]
         return sorted(rows, key=lambda row: [row[name] for name in spec.identity])
 
 

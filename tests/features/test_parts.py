@@ -1,10 +1,15 @@
-"""Work in parts by a hash gives what all at once gives, in one file, whatever the number of parts."""
+"""Work in parts by a hash gives what all at once gives, a file a part, whatever the number of parts."""
 
 from __future__ import annotations
 
+import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,10 +36,16 @@ def test_parts_change_nothing(
     shop.archive_orders(orders)
     expected = shop.build_rows(IN_PARTS[name])
     monkeypatch.setattr(hash_parts, "ROWS_A_PART", rows_a_part)
-    _, manifest = shop.build(IN_PARTS[name])
-    require_same(shop.build_rows(IN_PARTS[name]), expected)
-    assert [file.name for file in manifest.files] == ["features.parquet"]
+    folder, manifest = shop.build(IN_PARTS[name])
+    require_same(shop.read_rows(IN_PARTS[name], folder), expected)
+    parts = math.ceil(len(orders) / rows_a_part)
+    assert [file.name for file in manifest.files] == [
+        f"features_20260310093000_{index}.parquet" for index in range(parts)
+    ]
     assert manifest.rows == len(expected)
+    for file in manifest.files:
+        shop.lake.verify_file(f"{folder}/{file.name}", file)
+    assert len(shop.lake.list_files(folder)) == parts + 1
 
 
 def test_rows_without_a_value_in_the_column_are_in_a_part_too(
@@ -126,7 +137,7 @@ def _find(shop: Shop) -> Any:
     return find_partitions(shop.lake, {"orders": EVENTS.tables["orders"]}, "2026-03-10")["orders"]
 
 
-def test_many_rows_are_one_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_row_groups_of_one_file(shop: Shop) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -136,11 +147,34 @@ def test_many_rows_are_one_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     amounts = pa.repeat(pa.scalar(Decimal(1), pa.decimal128(12, 3)), count)
     columns = [pa.array(numbers), pa.array(numbers % 5000), pa.repeat("p1", count), amounts, moments]
     shop.archive("Orders", pa.Table.from_arrays(columns, schema=ORDERS))
-    monkeypatch.setattr(hash_parts, "ROWS_A_PART", 150_000)
     folder, manifest = shop.build(IN_PARTS["events"])
     assert manifest.rows == count
-    assert len(manifest.files) == 1
     with shop.lake.open_file(f"{folder}/features.parquet") as file:
         groups = pq.ParquetFile(file).metadata
     assert groups.num_rows == count
     assert groups.num_row_groups > 1
+
+
+def test_a_run_that_is_killed_leaves_what_was_there_and_the_next_one_takes_its_rests_away(
+    shop: Shop, orders: list[Order]
+) -> None:
+    shop.archive_orders(orders)
+    spec = IN_PARTS["customers"]
+    folder, manifest = shop.build(spec)
+    code = (
+        "import os, signal\nfrom dataclasses import replace\n"
+        "from adfml_assets.features import feature_set, hash_parts\n"
+        "from resources.lake import Lake\nfrom tests.features.conftest import SPEND, Shop\n"
+        "hash_parts.ROWS_A_PART = 60\n"
+        "feature_set.examine_result = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Shop(Lake()).build(replace(SPEND, partition_by='Customer'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    for file in manifest.files:
+        shop.lake.verify_file(f"{folder}/{file.name}", file)
+    local = Path(shop.lake.uri(folder))
+    assert len(list(local.iterdir())) == 2 + 4
+    assert len(shop.lake.list_files(folder)) == 2
+    shop.build(spec)
+    assert len(list(local.iterdir())) == 2

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adfml_assets.features import hash_parts
+from adfml_assets.features import hash_parts, point_in_time
 from adfml_assets.features.definition import FeatureSetSpec, TableRef
 from adfml_assets.features.feature_set import plan_features
 from adfml_assets.features.point_in_time import compare_with_past
@@ -113,6 +113,18 @@ def test_of_many_rows_one_part_is_compared(
     found = compare(shop, spec)
     assert found.passed
     assert 0 < found.rows < compare(shop, replace(spec, partition_by=None)).rows
+
+
+@pytest.mark.parametrize(("name", "most"), [("earlier dates are stored", 4), ("events", 40)])
+def test_of_very_many_rows_some_keys_are_compared(
+    shop: Shop, orders: list[Order], monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    shop.archive_orders(orders)
+    whole = compare(shop, HONEST[name])
+    monkeypatch.setattr(point_in_time, "MOST_COMPARED", most)
+    found = compare(shop, HONEST[name])
+    assert found.passed
+    assert 0 < found.rows < whole.rows
 
 
 @pytest.mark.parametrize("count", [0, 3])
