@@ -58,7 +58,7 @@ def run_on_duckdb(
     """
     parts = count_parts(spec, sources)
     with (
-        _explained(spec),
+        explain_duckdb(spec),
         tempfile.TemporaryDirectory(prefix="adfml-") as folder,
         open_duckdb(Path(folder)) as connection,
         ExitStack() as copies,
@@ -140,7 +140,8 @@ def choose_group_rows(schema: pa.Schema) -> int:
 
 
 @contextmanager
-def _explained(spec: FeatureSetSpec) -> Iterator[None]:
+def explain_duckdb(spec: FeatureSetSpec) -> Iterator[None]:
+    """A block whose errors of DuckDB become OutOfMemory or EngineFailed."""
     import duckdb
 
     try:

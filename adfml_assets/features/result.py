@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adfml_assets.duckdb_sql import build_scan, quote, quote_text
 from adfml_assets.features.definition import FeatureSetSpec
-from adfml_assets.features.duckdb_engine import build_cut, open_duckdb
+from adfml_assets.features.duckdb_engine import build_cut, explain_duckdb, open_duckdb
 from adfml_assets.features.errors import DuplicateFeatures, KeyMissing, WrongDate
 from adfml_assets.features.memory_limit import MemoryLimit
 from adfml_assets.features.result_schema import list_category_columns
@@ -66,9 +66,10 @@ def examine_result(
         KeyMissing: a row has no key or no time.
         WrongDate: a row's time is later than it may be, or of another date.
         DuplicateFeatures: rows repeat another row's key and date.
+        OutOfMemory: neither memory nor disk is enough.
     """
     scan = build_scan([str(file) for file in files], by_name=False)
-    with _open() as (connection, memory):
+    with explain_duckdb(spec), _open() as (connection, memory):
         columns = [f"count({quote(name)})" for name in schema.names]
         rows, *values = _fetch(connection, f"SELECT count(*), {', '.join(columns)} FROM {scan}")  # noqa: S608
         absent = {name: rows - count for name, count in zip(schema.names, values, strict=True)}
