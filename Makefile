@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 AZURITE := 3.35.0
+# Each run, sensor and test starts processes: none of them should compile the project anew, as it would in some images.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo ui test check check-types check-definitions format soak bench bench-archive bench-features bench-remote bench-writeback java browser java-and-browser screenshots clean
 
