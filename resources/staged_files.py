@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import os
@@ -83,37 +84,59 @@ def stage_file(
             staged.written = written
         return
     with explain():
-        staged = StagedFile(path, _reserve(target))
+        local, descriptor = _reserve(target)
+    staged = StagedFile(path, local)
     try:
         yield staged
         with explain():
             written = staged.measure()
-            staged.local.replace(target)
+            local.replace(target)
             sync(target.parent)
         staged.written = written
+    except BaseException:
+        local.unlink(missing_ok=True)
+        raise
     finally:
-        staged.local.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def delete_staged(folder: Path, is_abandoned: Callable[[str], bool]) -> int:
-    """Delete the files (`name#1`) that files of a folder are written under until they are whole; returns how many."""
+    """Delete the files (`name#1`) that files of a folder are written under until they are whole; returns how many.
+
+    Those that a process of this machine still holds (`stage_file`) stay.
+    """
     if not folder.is_dir():
         return 0
     count = 0
     for staged in folder.iterdir():
         name, _, number = staged.name.rpartition("#")
-        if name and number.isdigit() and staged.is_file() and is_abandoned(name):
+        if name and number.isdigit() and staged.is_file() and is_abandoned(name) and not _is_held(staged):
             staged.unlink(missing_ok=True)
             count += 1
     return count
 
 
-def _reserve(target: Path) -> Path:
-    """An empty file beside another, named as obstore names what it has not ended (`name#1`): no listing shows it."""
+def _is_held(staged: Path) -> bool:
+    try:
+        with staged.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass  # it became whole meanwhile, or another process deleted it
+    return False
+
+
+def _reserve(target: Path) -> tuple[Path, int]:
+    """An empty file beside another, named as obstore names what it has not ended (`name#1`): no listing shows it.
+
+    It is locked until its descriptor, the second value, is closed: so until this process ends, however it does.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         staged = target.with_name(f"{target.name}#{number}")
         with suppress(FileExistsError):
-            staged.touch(exist_ok=False)
-            return staged
+            descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return staged, descriptor
     raise AssertionError

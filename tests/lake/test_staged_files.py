@@ -64,6 +64,23 @@ def test_two_at_once_are_two_files_and_the_last_one_stays(lake: Lake) -> None:
     assert lake.read_table(PATH).num_rows == 7
 
 
+def test_what_a_process_still_writes_is_not_swept_away(lake: Lake) -> None:
+    with lake.stage_parquet(PATH) as staged:
+        assert lake.delete_unfinished(FOLDER, lambda _: True) == 0
+        pq.write_table(TABLE, staged.local)
+        assert lake.delete_unfinished(FOLDER, lambda _: True) == 0
+    assert lake.read_table(PATH).equals(TABLE)
+
+
+def test_the_name_of_what_is_done_is_the_next_one_s(folder_lake: Lake) -> None:
+    with folder_lake.stage_parquet(PATH) as first:
+        pq.write_table(TABLE, first.local)
+    with folder_lake.stage_parquet(PATH) as second:
+        assert first.local == second.local
+        pq.write_table(TABLE.slice(0, 7), second.local)
+    assert folder_lake.read_table(PATH).num_rows == 7
+
+
 def test_a_killed_process_leaves_what_was_there(lake: Lake) -> None:
     lake.write_table(PATH, TABLE)
     script = (
