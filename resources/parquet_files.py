@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 MEGABYTE = 1024 * 1024
@@ -122,7 +124,7 @@ class CountingFile:
         self.closed = True
 
 
-def build_writer(file: CountingFile, schema: pa.Schema, settings: Mapping[str, Any]) -> Any:
+def build_writer(file: CountingFile | Path, schema: pa.Schema, settings: Mapping[str, Any]) -> Any:
     """A pyarrow writer of this project's kind of Parquet: 2.6, logical types that Spark, DuckDB and pandas share.
 
     Decimals of up to 18 digits are integers, as Spark writes them: smaller and faster than byte arrays.

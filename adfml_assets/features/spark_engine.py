@@ -22,6 +22,7 @@ from adfml_assets.features.errors import EngineFailed
 from adfml_assets.features.sources import Source
 from adfml_assets.features.statement import Statement
 from resources.lake import Lake
+from resources.parquet_files import build_writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,9 +107,7 @@ def build_spark_cut(source: Source, before: datetime) -> str | None:
 
 def _gather(lake: Lake, spec: FeatureSetSpec, folder: str, schema: pa.Schema, file: Path) -> None:
     """One file of the schema, of those that Spark wrote."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(file, schema, compression=lake.compression) as writer:
+    with build_writer(file, schema, {"compression": lake.compression}) as writer:
         for path in lake.list_files(folder):
             if path.endswith(".parquet"):
                 for batch in lake.iter_batches(path):
