@@ -26,7 +26,7 @@ from benchmarks.measuring import Measured, print_table, run_apart
 OURS = "adfml"
 WARM_ROWS = 20_000
 TITLES = {
-    "adfml": "adfml: one ibis expression, in parts",
+    "adfml": "adfml: one ibis expression",
     "duckdb": "DuckDB, SQL by hand",
     "polars": "polars, lazy",
     "pandas": "pandas",

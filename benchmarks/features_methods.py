@@ -39,7 +39,7 @@ def count_categories(transactions: Table, feature_dates: Table) -> Table:
 
 
 def build_with_adfml(data: Path, out: Path, engine: str = "duckdb") -> dict[str, Any]:
-    """Two feature sets in parts by customer: checked, with manifests."""
+    """Two feature sets, more than 5 million rows in parts by customer: looked through, with manifests."""
     from datetime import UTC, datetime
 
     from adfml_assets.features.feature_set import FeatureSetSpec, TableRef, build_features
