@@ -82,7 +82,9 @@ def begin(connection: Connection, schema: str | None, of: Partition) -> Progress
                 found = find(connection, schema, of)
                 if found is not None:
                     return found
-                return _begin_anew(connection, table, of)
+                # Of just the same rows another run may have begun meanwhile: its progress stays, and is found next.
+                connection.execute(table.delete().where(_is_of(table, of), table.c.digest != of.digest))
+                return _insert(connection, table, of)
         except sa.exc.IntegrityError:
             # Another run has begun at the same moment.
             if attempt == _ATTEMPTS - 1:
@@ -93,11 +95,12 @@ def begin(connection: Connection, schema: str | None, of: Partition) -> Progress
 def restart(connection: Connection, schema: str | None, of: Partition) -> Progress:
     """Begin at the first row whatever was written. Commits."""
     with connection.begin():
-        return _begin_anew(connection, build_table(schema), of)
+        table = build_table(schema)
+        connection.execute(table.delete().where(_is_of(table, of)))
+        return _insert(connection, table, of)
 
 
-def _begin_anew(connection: Connection, table: sa.Table, of: Partition) -> Progress:
-    connection.execute(table.delete().where(_is_of(table, of)))
+def _insert(connection: Connection, table: sa.Table, of: Partition) -> Progress:
     connection.execute(table.insert().values(_to_row(of)))
     return Progress(0, Written(0))
 

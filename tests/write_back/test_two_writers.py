@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import pytest
 
+from adfml_assets.write_back import progress
+from adfml_assets.write_back.progress import Partition, Progress
 from adfml_assets.write_back.written import Written
 from tests.write_back.conftest import DAY, TARGET, Place, scores_of, square, write
 
@@ -50,6 +52,22 @@ def test_one_partition_written_twice_at_once_is_written_once(place: Place, batch
     inserted = first.inserted + second.inserted
     assert inserted >= ROWS if batch_rows else inserted == ROWS
     assert place.list_tables() == {"Predictions"} | ({"adfml_write_back"} if batch_rows else set())
+
+
+def test_a_run_that_begins_just_after_another_goes_on_where_it_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Partition("asset", "2026-03-10", "digest")
+    find = progress.find
+    with place.databases.connect("shop") as connection:
+        assert progress.begin(connection, None, of).rows_done == 0
+        with connection.begin():
+            assert progress.claim(connection, None, of, 0, 50)
+            progress.note(connection, None, of, Written(50, inserted=50))
+        answers = iter([None])
+        # It looked before the other one had committed.
+        monkeypatch.setattr(progress, "find", lambda *given: next(answers, find(*given)))
+        assert progress.begin(connection, None, of) == Progress(50, Written(50, inserted=50))
 
 
 def test_a_table_whose_keys_no_index_keeps_unique(place: Place) -> None:
